@@ -1,0 +1,94 @@
+# The commands of this project; `make help` lists them.
+#
+# Everything is installed in .venv and tests/javascript/node_modules.  Stamp files in them remember
+# that, until setup.cfg or package.json change.
+
+PYTHON ?= python3
+VENV ?= .venv
+HOST ?= 127.0.0.1
+PORT ?= 5000
+
+bin := $(VENV)/bin
+npm := tests/javascript/node_modules
+code := engineio async_drivers tests examples bench deploy
+
+# The test plugins are loaded with -p, which pytest does before it reads `pythonpath`.
+pytest = PYTHONPATH="$(CURDIR)/tests/plugins" $(1) -m pytest -p strict_skips $(PYTEST)
+
+.PHONY: help run test test-all bench lint format system clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run       the demo on http://$(HOST):$(PORT)/ (HOST=... PORT=...), under gunicorn and eventlet"
+	@echo "make test      check style and types, run all tests (PYTEST='-k name' for some of them)"
+	@echo "make test-all  run the tests on every CPython from 3.10 on that this machine has"
+	@echo "make bench     measure against python-engineio and the JavaScript server (ARGS='gevent --quick')"
+	@echo "make lint      check style and types"
+	@echo "make format    rewrite the code in this style"
+	@echo "make clean     remove everything that these commands have made"
+
+run: $(VENV)/.installed-run
+	@$(bin)/python -c 'import socket; socket.create_server(("$(HOST)", $(PORT))).close()' 2>/dev/null || \
+	    { echo "Cannot listen on $(HOST):$(PORT); is it taken?  Try: make run PORT=$$(($(PORT) + 1))"; exit 1; }
+	@echo "Open http://$(HOST):$(PORT)/ in a browser.  Ctrl-C stops the server."
+	@exec $(bin)/python -m gunicorn -k eventlet -w 1 -b $(HOST):$(PORT) \
+	    -c deploy/gunicorn/gunicorn.conf.py --no-control-socket --chdir examples/server/wsgi demo:app
+
+test: system lint $(npm)/.installed
+	$(call pytest,$(bin)/python)
+
+# A version manager has shims for Pythons that do not run, so each is tried.
+test-all: system lint $(npm)/.installed
+	@tested=; for version in 3.10 3.11 3.12 3.13 3.14; do \
+	    for python in python$$version $$HOME/.pyenv/versions/$$version.*/bin/python; do \
+	        $$python -c 'import ensurepip' 2>/dev/null || continue; \
+	        echo "== Python $$version"; \
+	        venv=build/venvs/test-$$version; \
+	        $(MAKE) --no-print-directory PYTHON=$$python VENV=$$venv $$venv/.installed-test || exit 1; \
+	        $(call pytest,$$venv/bin/python) || exit 1; \
+	        tested="$$tested $$version"; break; \
+	    done; \
+	done; echo "Tested on Python$$tested"; test -n "$$tested"
+
+bench: $(VENV)/.installed-bench
+	$(bin)/python bench/run.py $(ARGS)
+
+lint: $(VENV)/.installed-test
+	$(bin)/ruff check
+	$(bin)/ruff format --check
+	$(bin)/mypy
+
+format: $(VENV)/.installed-test
+	$(bin)/ruff check --fix
+	$(bin)/ruff format
+
+system:
+	@.ci/debian-packages $(PYTHON)
+
+clean:
+	rm -rf .venv build dist *.egg-info $(npm) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find $(code) -name __pycache__ -prune -exec rm -rf {} +
+
+# A venv that could not be made whole is removed: the next run would take it for complete.
+$(VENV)/.made:
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "Cannot make a virtual environment.  On Debian: apt-get install python3-venv"; exit 1; }
+	@touch $@
+
+$(VENV)/.installed-run: $(VENV)/.made setup.cfg pyproject.toml
+	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[eventlet,gunicorn]'
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.made setup.cfg pyproject.toml
+	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@touch $@ $(VENV)/.installed-run
+
+$(VENV)/.installed-bench: $(VENV)/.made setup.cfg pyproject.toml
+	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+# npm is missing where it may not be installed: those tests are skipped then.
+$(npm)/.installed: tests/javascript/package.json tests/javascript/package-lock.json | system
+	@if command -v npm >/dev/null; then \
+	    cd tests/javascript && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed; \
+	fi

@@ -1,0 +1,212 @@
+"""What eventlet and gevent have in common: one thread, a hub, greenlets that wait in it.
+
+Everything here runs in the hub's thread and none of it waits except `GreenStream.read`. The rules
+that make it fast:
+
+- Writing only marks a stream as dirty. Dirty streams are written once each, when control returns
+  to the hub or when the greenlet that read a batch of messages has handled them all.
+- Reading keeps one watcher per connection armed for good, which switches straight into the
+  greenlet that waits.
+- A handler runs in the greenlet that read its message. Only when the hub gets control while a
+  handler is still running - so it waits for something - is a second greenlet started to go on.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from greenlet import getcurrent
+
+from engineio.driver import Worker
+
+from ._handover import Environ, Handover, find
+from ._hangups import SWEEP_INTERVAL, Hangups
+from ._stream import BufferedStream
+from ._websocket import WSGIWebSocket
+
+
+class GreenLoop:
+    """The hub of one thread, as the shells see it."""
+
+    def __init__(
+        self,
+        switch_to_hub: Callable[[], Any],
+        switch_quickly: Callable[[], Any],
+        soon: Callable[[Callable[[], Any]], Any],
+        spawn: Callable[..., Any],
+    ) -> None:
+        # Wait: let the hub run until it switches back here.
+        self.switch_to_hub = switch_to_hub
+        # The same without what hubs do for greenlets that wait for the first time.
+        self.switch_quickly = switch_quickly
+        # Run a function in the hub before it waits for anything.
+        self.soon = soon
+        self._spawn = spawn
+        self.dirty: list[GreenStream] = []
+        self._entered: list[tuple[Worker, int]] = []
+        self._hangups = Hangups()
+        self._sweeps = False
+        self.is_scheduled = False
+
+    # -- what a library supplies --
+
+    def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
+        """Run a function in the hub after `delay` seconds. Returns how to cancel it."""
+        raise NotImplementedError
+
+    def watch_readable(self, sock: Any, callback: Callable[..., Any]) -> "ReadWatcher":
+        """Call `callback` in the hub whenever there is something to read."""
+        raise NotImplementedError
+
+    def on_writable(self, sock: Any, callback: Callable[[], Any]) -> Callable[[], None]:
+        """Call `callback` in the hub once writing is possible. Returns how to cancel it."""
+        raise NotImplementedError
+
+    # -- what is built on it --
+
+    def spawn(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a function soon, in a greenlet of its own."""
+        self._spawn(function, *args)
+
+    def schedule(self) -> None:
+        """Have `_on_hub` run before the hub waits."""
+        if not self.is_scheduled:
+            self.is_scheduled = True
+            self.soon(self._on_hub)
+
+    def _on_hub(self) -> None:
+        # In the hub: whoever entered and has not left is in the middle of a handler, waiting.
+        self.is_scheduled = False
+        entered, self._entered = self._entered, []
+        for worker, entry in entered:
+            worker.overtake(entry)
+        dirty, self.dirty = self.dirty, []
+        for stream in dirty:
+            if stream.is_dirty:
+                stream.flush()
+
+    def enter(self, worker: Worker, entry: int) -> None:
+        """Note that `worker` is about to run handlers."""
+        self._entered.append((worker, entry))
+        if not self.is_scheduled:
+            self.schedule()
+
+    def leave(self, worker: Worker, entry: int) -> None:
+        """Nothing to do: a worker that has left does not let itself be overtaken."""
+
+    def watch(self, sock: Any, on_hangup: Callable[[], Any]) -> Callable[[], None]:
+        """Call `on_hangup` once in the hub if the peer goes away. Returns how to stop."""
+        if not self._sweeps:
+            self._sweeps = True
+            self.call_later(SWEEP_INTERVAL, self._sweep)
+        return self._hangups.add(sock, on_hangup)
+
+    def _sweep(self) -> None:
+        for on_hangup in self._hangups.sweep():
+            on_hangup()
+        self._sweeps = len(self._hangups) > 0
+        if self._sweeps:
+            self.call_later(SWEEP_INTERVAL, self._sweep)
+
+    def stop(self) -> None:
+        """Nothing to do: the hub is not ours."""
+
+
+class ReadWatcher:
+    """An armed watcher for readability."""
+
+    def point(self, callback: Callable[..., Any]) -> None:
+        """Call another function from now on."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Disarm for good."""
+        raise NotImplementedError
+
+
+class GreenStream(BufferedStream):
+    """A connection in a hub."""
+
+    def __init__(self, loop: GreenLoop, sock: Any) -> None:
+        super().__init__(sock)
+        self.is_dirty = False
+        self._loop = loop
+        self._reader: Any = None
+        self._watcher: ReadWatcher | None = None
+        self._cancel_write: Callable[[], None] | None = None
+
+    def read(self, size: int) -> bytes:
+        """Wait for bytes; b'' at the end or after `abort`."""
+        if self._tls is not None and self._tls.pending() and not self._ended:
+            return self._recv_now(size) or b""
+        while not self._ended:
+            self._wait_readable()
+            data = self._recv_now(size)
+            if data is not None:
+                return data
+        return b""
+
+    def _wait_readable(self) -> None:
+        greenlet = getcurrent()
+        if self._reader is greenlet:
+            # It has waited here before, so the hub is its parent and runs.
+            self._loop.switch_quickly()
+            return
+        self._reader = greenlet
+        if self._watcher is None:
+            self._watcher = self._loop.watch_readable(self._sock, greenlet.switch)
+        else:
+            self._watcher.point(greenlet.switch)
+        self._loop.switch_to_hub()
+
+    def push(self, data: bytes) -> None:
+        """Write soon."""
+        if self._ended:
+            return
+        self.size += len(data)
+        self._out.append(data)
+        if not self.is_dirty:
+            self.is_dirty = True
+            loop = self._loop
+            loop.dirty.append(self)
+            if not loop.is_scheduled:
+                loop.schedule()
+
+    def hold(self) -> None:
+        """Nothing to do: nothing is written at once."""
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+    def flush(self) -> None:
+        """Write what goes without waiting; the rest when the peer takes it."""
+        self.is_dirty = False
+        if self._cancel_write is None and not self._write():
+            self._cancel_write = self._loop.on_writable(self._sock, self._on_writable)
+
+    def _on_writable(self) -> None:
+        self._cancel_write = None
+        self.flush()
+
+    def finish(self) -> None:
+        """Let go of the socket."""
+        self._ended = True
+        self._forget()
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher = None
+        if self._cancel_write is not None:
+            self._cancel_write()
+            self._cancel_write = None
+        self._reader = None
+
+
+class GreenWebSocket(WSGIWebSocket):
+    """WebSockets on the sockets of a green library."""
+
+    def find(self, environ: Environ) -> Handover | None:
+        """Return the connection of the request."""
+        return find(environ)
+
+    def stream(self, sock: Any) -> GreenStream:
+        """Return a connection as a stream in the server's hub."""
+        return GreenStream(self.server.loop, sock)

@@ -1,0 +1,264 @@
+"""How each WSGI server gives its socket to the application, and wants it back.
+
+PEP 3333 knows no such thing, so every server has its own way; what is written here was measured
+with each of them (docs/deployment has the table). Two rules hold everywhere:
+
+- The socket is the server's: it may be shut down here, never closed.
+- After the hand-over no second response may reach the peer. So the connection is shut down first
+  and `start_response` is called afterwards, only to satisfy the server and its access log.
+"""
+
+import _socket
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from socket import IPPROTO_TCP, MSG_PEEK, SHUT_RDWR, TCP_NODELAY
+from typing import Any
+
+Environ = dict[str, Any]
+StartResponse = Callable[..., Any]
+
+# Linux tells the state of a connection without touching what waits to be read, so a client that
+# has gone is seen behind a pipelined request or a TLS alert too (tcp_states.h, tcp(7)).
+TCP_INFO = getattr(socket, "TCP_INFO", None)
+TCP_ESTABLISHED = 1
+
+POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
+
+_KEEP_ALIVE = {"http-keepalive", b"http-keepalive"}
+
+SWITCHING = "101 Switching Protocols"
+
+
+@dataclass
+class Handover:
+    """A request's connection: its socket, what the server has read ahead, how to end it."""
+
+    server: str
+    environ: Environ
+    sock: Any
+    reader: Any = None
+
+    @property
+    def is_open_websocket(self) -> bool:
+        """Whether the 101 has been sent already, before this package was asked."""
+        return self.server == "gevent-websocket"
+
+    @property
+    def closes_silently(self) -> bool:
+        """Whether the server ends the connection after each response without saying so.
+
+        uWSGI does, unless told otherwise, and clients that trust HTTP/1.1 lose their next request.
+        """
+        return self.server == "uWSGI" and not _KEEP_ALIVE & set(sys.modules["uwsgi"].opt)
+
+    def refuse(self, reason: bytes) -> None:
+        """Close a WebSocket that should not have been opened: no HTTP answer is possible."""
+        payload = struct.pack("!H", POLICY_VIOLATION) + reason[:120]
+        with suppress(OSError):
+            self.sock.sendall(bytes([0x88, len(payload)]) + payload)
+        shut_down(self.sock)
+
+    def set_nodelay(self) -> None:
+        """Send small writes at once.
+
+        Some servers write the head and the body of a response separately, and Nagle's algorithm
+        would hold the second back until the peer's delayed acknowledgement (40 ms) of the first.
+        """
+        try:  # noqa: SIM105 - for every request, and this costs half as much
+            self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
+        except OSError:  # AF_UNIX has no such option
+            pass
+
+    def has_hung_up(self) -> bool:
+        """Tell whether the peer has gone, without waiting."""
+        return has_hung_up(self.sock)
+
+    def begin(self, start_response: StartResponse, headers: list[tuple[str, str]]) -> bytes:
+        """Answer 101. Returns bytes of the peer that the server had already read."""
+        pending = self._buffered()
+        # cheroot leaves a timeout of 10 s on it, and read-ahead was asked for without waiting.
+        self.sock.settimeout(None)
+        if self.server in ("gevent.pywsgi", "uWSGI"):
+            # These know what a 101 is: no length, no chunks, no second response.
+            start_response(SWITCHING, headers)(b"")
+        elif not self.is_open_websocket:
+            lines = [f"HTTP/1.1 {SWITCHING}", *(f"{name}: {value}" for name, value in headers)]
+            self.sock.sendall("\r\n".join([*lines, "\r\n"]).encode("latin-1"))
+        if "eventlet.set_idle" in self.environ:
+            # Lets eventlet.wsgi end this connection at once when it is stopped.
+            self.environ["eventlet.set_idle"]()
+        return pending
+
+    def _buffered(self) -> bytes:
+        if self.server == "gunicorn":
+            unreader = getattr(getattr(self.reader, "reader", None), "unreader", None)
+            buffer = getattr(unreader, "buf", None)
+            if buffer is None:
+                return b""
+            data: bytes = buffer.getvalue()
+            buffer.seek(0)
+            buffer.truncate()
+            return data
+        if self.reader is None:
+            return b""
+        self.sock.settimeout(0)
+        try:
+            return self.reader.read1(65536) or b""
+        except OSError:  # nothing buffered, and nothing to read without waiting
+            return b""
+
+    def end(self, start_response: StartResponse) -> list[bytes]:
+        """Tell the server that the connection is over. Returns what the application returns."""
+        if self.server == "eventlet.wsgi":
+            start_response(SWITCHING, [])
+            sys.modules["eventlet.wsgi"].WSGI_LOCAL.already_handled = True
+        elif self.is_open_websocket:
+            self.environ["wsgi.websocket"].closed = True  # or it sends a close frame of its own
+            self.reader.close()
+        elif self.server == "uWSGI":
+            self.sock.close()  # ours: a duplicate of uWSGI's file descriptor
+        elif self.server == "gevent.pywsgi":
+            self.reader.close()  # or it takes what the peer sent last for its next request
+        else:
+            start_response(SWITCHING, [])
+        return []
+
+
+def find(environ: Environ, wrap_uwsgi: Callable[[int], Any] | None = None) -> Handover | None:
+    """Return the connection of a request, or None where the server keeps it to itself.
+
+    `wrap_uwsgi` makes a socket of uWSGI's file descriptor.
+    """
+    body = environ.get("wsgi.input")
+    websocket = environ.get("wsgi.websocket")
+    if websocket is not None and hasattr(websocket, "stream"):
+        handler = websocket.stream.handler
+        return Handover("gevent-websocket", environ, handler.socket, handler.rfile)
+    eventlet_input = environ.get("eventlet.input")
+    if eventlet_input is not None and hasattr(eventlet_input, "rfile"):
+        sock = eventlet_input.get_socket()
+        return Handover("eventlet.wsgi", environ, sock, eventlet_input.rfile)
+    if "werkzeug.socket" in environ:
+        return Handover("werkzeug", environ, environ["werkzeug.socket"], body)
+    if "gunicorn.socket" in environ:
+        return Handover("gunicorn", environ, environ["gunicorn.socket"], body)
+    if environ.get("SERVER_SOFTWARE", "").startswith("gevent/"):
+        return _find_pywsgi(environ, body)
+    if "uwsgi.version" in environ:
+        if wrap_uwsgi is None:
+            return None
+        return Handover("uWSGI", environ, wrap_uwsgi(sys.modules["uwsgi"].connection_fd()))
+    return _find_buffered_reader(environ, body)
+
+
+def _find_pywsgi(environ: Environ, body: Any) -> Handover | None:
+    # The raw reader stands in wsgi.input when an upgrade is asked for, else behind an Input.
+    reader = body if hasattr(body, "raw") else getattr(body, "rfile", None)
+    sock = environ.get("gunicorn.sock") or getattr(getattr(reader, "raw", None), "_sock", None)
+    return None if sock is None else Handover("gevent.pywsgi", environ, sock, reader)
+
+
+def _find_buffered_reader(environ: Environ, body: Any) -> Handover | None:
+    """Find the socket under wsgi.input: wsgiref, Django's runserver, cheroot."""
+    reader = body
+    for _ in range(4):
+        sock = getattr(getattr(reader, "raw", None), "_sock", None)
+        if sock is not None and hasattr(reader, "read1"):
+            return Handover("wsgiref", environ, sock, reader)
+        inner = getattr(reader, "rfile", None)
+        if inner is None:
+            # Django's LimitedStream keeps the bound method `read` of what it limits.
+            inner = getattr(getattr(reader, "_read", None), "__self__", None)
+        if inner is None:
+            return None
+        reader = inner
+    return None
+
+
+def server_stops() -> Callable[[], bool] | None:
+    """Return what tells whether the WSGI server has begun to stop, or None if nothing can.
+
+    gunicorn waits for open connections when it is told to stop, and kills what is left. Its worker
+    handles SIGTERM with a method of its own, and that leads to the flag it sets.
+    """
+    worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if not any(cls.__module__.startswith("gunicorn.workers") for cls in type(worker).__mro__):
+        return None
+    return lambda: not worker.alive
+
+
+class BorrowedSocket:
+    """A look at a file descriptor that somebody else owns and closes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def fileno(self) -> int:
+        """Return the file descriptor."""
+        return self._fd
+
+    def getsockopt(self, level: int, option: int, size: int) -> bytes:
+        """Return a socket option as bytes."""
+        with self._borrowed() as sock:
+            return sock.getsockopt(level, option, size)
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:
+        """Set a socket option."""
+        with self._borrowed() as sock:
+            sock.setsockopt(level, option, value)
+
+    @contextmanager
+    def _borrowed(self) -> Iterator[_socket.socket]:
+        sock = _socket.socket(fileno=self._fd)
+        try:
+            yield sock
+        finally:
+            sock.detach()
+
+
+def server_name(environ: Environ) -> str:
+    """Name the WSGI server of a request, for messages to people."""
+    found = find(environ)
+    if found is not None and found.server != "wsgiref":
+        return found.server
+    return str(environ.get("SERVER_SOFTWARE") or "this WSGI server")
+
+
+def native_socket(sock: Any) -> Any:
+    """Return the socket under a green one: same file descriptor, never waits by itself."""
+    for attribute in ("_sock", "fd"):
+        inner = getattr(sock, attribute, None)
+        if isinstance(inner, _socket.socket):
+            return inner
+    return sock
+
+
+def shut_down(sock: Any, how: int = SHUT_RDWR) -> None:
+    """Shut a connection down, by default in both directions, which wakes whoever reads from it.
+
+    The method of the C base class is used because `SSLSocket.shutdown` also forgets its TLS
+    object, under the hands of a thread that may be reading.
+    """
+    with suppress(OSError):
+        _socket.socket.shutdown(native_socket(sock), how)
+
+
+def has_hung_up(sock: Any) -> bool:
+    """Tell whether the peer has closed or lost its connection, without waiting."""
+    native = native_socket(sock)
+    if TCP_INFO is not None:
+        with suppress(OSError):
+            return bool(native.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] != TCP_ESTABLISHED)
+    if isinstance(sock, BorrowedSocket):
+        return False
+    try:
+        return not _socket.socket.recv(native, 1, MSG_PEEK | getattr(socket, "MSG_DONTWAIT", 0))
+    except (BlockingIOError, InterruptedError):
+        return False
+    except OSError:
+        return True

@@ -1,0 +1,78 @@
+"""What every stream does with what it cannot write at once."""
+
+from socket import SHUT_WR
+from ssl import SSLWantReadError, SSLWantWriteError
+from typing import Any
+
+from ._handover import native_socket, shut_down
+
+WOULD_BLOCK = (BlockingIOError, InterruptedError, SSLWantReadError, SSLWantWriteError)
+
+
+class BufferedStream:
+    """A connection and the bytes that wait to be written to it.
+
+    Below TLS the methods of the TLS object are used: on a socket that does not wait, they neither.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self.size = 0
+        self._sock = sock
+        self._tls = getattr(sock, "_sslobj", None)
+        native = native_socket(sock)
+        self._recv = native.recv if self._tls is None else self._tls.read
+        self._send = native.send if self._tls is None else self._tls.write
+        self._out: list[bytes] = []
+        self._rest: memoryview | None = None
+        self._ended = False
+
+    def _write(self) -> bool:
+        """Write what goes without waiting. Returns False if some is left for later."""
+        while True:
+            data: bytes | memoryview
+            if self._rest is not None:
+                data = self._rest
+            elif self._out:
+                data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
+                self._out.clear()
+            else:
+                return True
+            try:
+                sent = self._send(data)
+            except WOULD_BLOCK:
+                sent = 0
+            except OSError:
+                self._forget()
+                self.abort()
+                return True
+            self.size -= sent
+            if sent == len(data):
+                self._rest = None
+            else:
+                self._rest = memoryview(data)[sent:]
+                return False
+
+    def _forget(self) -> None:
+        self._out.clear()
+        self._rest = None
+        self.size = 0
+
+    def _recv_now(self, size: int) -> bytes | None:
+        """Read without waiting: None when there is nothing, b'' at the end."""
+        try:
+            return self._recv(size)  # type: ignore[no-any-return]
+        except WOULD_BLOCK:
+            return None
+        except OSError:
+            return b""
+
+    def end(self) -> None:
+        """Tell the peer that nothing more will be written; it may still be read from."""
+        if self._tls is None:
+            shut_down(self._sock, SHUT_WR)
+
+    def abort(self) -> None:
+        """End the connection in both directions and wake the reader."""
+        if not self._ended:
+            self._ended = True
+            shut_down(self._sock)

@@ -1,0 +1,212 @@
+"""A WebSocket on a WSGI server, the same in every sync mode."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from engineio.driver import Loop, Stream
+from engineio.exceptions import ProtocolError
+from engineio.websocket import Handshake, WebSocketProtocol, handshake
+
+from ._handover import Environ, Handover, StartResponse
+
+READ_SIZE = 65536
+LARGEST_READ = 1 << 20
+
+# How long a peer may take to answer our close frame, or to take what is left for it.
+CLOSE_TIMEOUT = 2.0  # seconds
+
+NORMAL = 1000
+ABNORMAL = 1006  # no close frame was received (RFC 6455, 7.1.5)
+
+Message = str | bytes
+
+
+class WebSocket:
+    """An open WebSocket.
+
+    `read` and `wait` are for the one that reads; `send` and `close` may be called from anywhere
+    and never wait.
+    """
+
+    def __init__(
+        self,
+        stream: Stream,
+        protocol: WebSocketProtocol,
+        loop: Loop,
+        lock: AbstractContextManager[Any],
+        received: bytes = b"",
+        is_compressed: bool = False,
+    ) -> None:
+        self.stream = stream
+        self.is_compressed = is_compressed
+        """Whether permessage-deflate was negotiated, so that frames cannot be shared."""
+        self.protocol = protocol
+        self._loop = loop
+        self._lock = lock
+        self._received = received
+        self.size = 0
+        """Bytes that the last `read` took from the network."""
+        self._messages: list[Message] = []
+        self._last_words = b""
+        self._has_failed = False
+        self._cancel_abort: Callable[[], None] | None = None
+
+    @property
+    def was_violated(self) -> bool:
+        """Whether the connection ended because the peer broke the WebSocket protocol."""
+        protocol = self.protocol
+        return not protocol.closed_by_peer and protocol.close_code not in (None, ABNORMAL)
+
+    def read(self) -> list[Message] | None:
+        """Wait for messages and return all there are, or None when there will be no more."""
+        protocol = self.protocol
+        if self._last_words:
+            self._say_last_words()
+        while protocol.close_code is None:
+            data = self._received
+            if data:
+                self._received = b""
+            elif protocol.wants <= READ_SIZE:
+                data = self.stream.read(READ_SIZE)
+            else:
+                data = self.stream.read(min(protocol.wants, LARGEST_READ))
+            self.size = len(data)
+            with self._lock:
+                if data:
+                    messages = protocol.receive(data)
+                else:
+                    protocol.receive_eof()
+                    messages = []
+                output = protocol.data_to_send() if protocol.has_output else b""
+            if messages and not protocol.is_open:
+                # The answers to these come before the close frame; after it none may.
+                self._last_words = output
+                return messages
+            if output:
+                self.stream.push(output)
+            if messages:
+                return messages
+            if not data:
+                return None
+        return None
+
+    def _say_last_words(self) -> None:
+        words, self._last_words = self._last_words, b""
+        if words:
+            self.stream.push(words)
+
+    def wait(self) -> Message | None:
+        """Wait for one message and return it, or None when there will be no more."""
+        if not self._messages:
+            self._messages = (self.read() or [])[::-1]
+        return self._messages.pop() if self._messages else None
+
+    def send(self, data: Message) -> None:
+        """Send one message: str as text, bytes as binary; nothing once the closing has begun."""
+        with self._lock:  # also keeps compressed messages in the order they were compressed
+            if self.protocol.is_open:
+                self.stream.push(self.protocol.encode(data))
+
+    def close(self, code: int = NORMAL, reason: str = "") -> None:
+        """Start the closing handshake; the connection ends when the peer answers, or soon."""
+        self._say_last_words()
+        self._has_failed = self._has_failed or code != NORMAL
+        with self._lock:
+            frame = self.protocol.close(code, reason)
+        if frame:
+            self.stream.push(frame)
+            self.stream.flush()
+            self._cancel_abort = self._loop.call_later(CLOSE_TIMEOUT, self.stream.abort)
+
+    def over(self) -> None:
+        """See to it that the connection ends soon, without waiting."""
+        self.close()
+        self.stream.flush()
+        if self.protocol.closed_by_peer and not self.stream.size:
+            self.stream.abort()
+            return
+        if (self.was_violated or self._has_failed) and not self.stream.size:
+            self.stream.end()  # the close frame is the last word (RFC 6455, 7.1.7)
+        if self._cancel_abort is None:
+            self._cancel_abort = self._loop.call_later(CLOSE_TIMEOUT, self.stream.abort)
+
+    def finish(self) -> None:
+        """End the connection and wait until it has ended."""
+        self.over()
+        # Unread bytes at the moment of the close would turn it into a reset, and that could
+        # take the close frame with it. So read on until the peer goes, or time is up.
+        while (self.stream.size or not self.protocol.closed_by_peer) and (
+            data := self.stream.read(READ_SIZE)
+        ):
+            with self._lock:
+                self.protocol.receive(data)  # for its close frame
+        self._end()
+
+    def drop(self) -> None:
+        """End the connection without waiting for anything."""
+        self.close()
+        self._end()
+
+    def _end(self) -> None:
+        if self._cancel_abort is not None:
+            self._cancel_abort()
+        self.stream.abort()
+        self.stream.finish()
+
+
+class WSGIWebSocket:
+    """What a driver calls `websocket`: takes a request over and runs a handler on the result.
+
+    ``WSGIWebSocket(handler, server)(environ, start_response)`` returns what the application
+    returns to the WSGI server. Raises `ProtocolError` before anything was answered if the request
+    is no valid handshake.
+    """
+
+    def __init__(self, handler: Callable[[WebSocket], Any], server: Any) -> None:
+        self.handler = handler
+        self.server = server
+
+    def find(self, environ: Environ) -> Handover | None:
+        """Return the connection of the request."""
+        raise NotImplementedError
+
+    def stream(self, sock: Any) -> Stream:
+        """Return a connection as a stream of bytes in this mode's loop."""
+        raise NotImplementedError
+
+    def check(self, environ: Environ) -> Handshake:
+        """Return how to answer the handshake. Raises `ProtocolError` if it can't succeed."""
+        connection = self.server.find_connection(environ)
+        if connection is None:
+            raise ProtocolError("this server gives no access to its socket")
+        if connection.is_open_websocket:
+            return Handshake([], [])  # its 101 is out, without extensions
+        return handshake(environ, self.server.per_message_deflate)
+
+    def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
+        """Answer the handshake, run the handler, end the connection."""
+        answer = self.check(environ)
+        found = self.find(environ)
+        if found is None:
+            raise ProtocolError("this server gives no access to its socket")
+        try:
+            received = found.begin(start_response, answer.headers)
+        except OSError:  # the peer has gone already; its handler will find out
+            received = b""
+        driver = self.server.driver
+        websocket = WebSocket(
+            self.stream(found.sock),
+            WebSocketProtocol(self.server.max_http_buffer_size, answer.extensions),
+            self.server.loop,
+            driver.lock(),
+            received,
+            is_compressed=bool(answer.extensions),
+        )
+        try:
+            self.handler(websocket)
+        except BaseException:  # this greenlet is killed, or the process exits
+            websocket.drop()
+            raise
+        websocket.finish()
+        return found.end(start_response)

@@ -1,0 +1,119 @@
+"""eventlet: `Server(async_mode="eventlet")`.
+
+Works with and without monkey-patching, under eventlet.wsgi and gunicorn's eventlet worker (its
+own up to 25, `engineio.gunicorn.EventletWorker` since).
+"""
+
+import atexit
+import threading
+import warnings
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from greenlet import getcurrent
+
+from engineio.driver import Driver
+
+from ._green import GreenLoop, GreenWebSocket, ReadWatcher
+from ._handover import find, server_name, server_stops
+
+with warnings.catch_warnings():
+    # eventlet says on import that it is in maintenance mode. Who uses it has been told when they
+    # imported it themselves.
+    warnings.filterwarnings("ignore", message=r"(?s).*[Ee]ventlet is deprecated")
+    import eventlet
+    import eventlet.green.ssl
+    import eventlet.green.threading
+    import eventlet.greenio
+    import eventlet.hubs
+    import eventlet.patcher
+    import eventlet.queue
+
+
+class Thread(eventlet.green.threading.Thread):  # type: ignore[misc]
+    """`threading.Thread` on a green thread."""
+
+
+def _ignore(*_: Any) -> None:
+    pass
+
+
+class _Watcher(ReadWatcher):
+    def __init__(self, hub: Any, fileno: int, callback: Callable[..., Any]) -> None:
+        self._hub = hub
+        self._listener = hub.add(hub.READ, fileno, callback, callback, _ignore)
+
+    def point(self, callback: Callable[..., Any]) -> None:
+        self._listener.cb = self._listener.tb = callback
+
+    def stop(self) -> None:
+        self._hub.remove(self._listener)
+        # The hub may hold an event for it already, from the round it is in.
+        self._listener.cb = self._listener.tb = _ignore
+
+
+class EventletLoop(GreenLoop):
+    """The eventlet hub of the thread that creates this."""
+
+    def __init__(self) -> None:
+        self._hub = hub = eventlet.hubs.get_hub()
+        super().__init__(
+            switch_to_hub=hub.switch,
+            switch_quickly=lambda: hub.greenlet.switch(),  # noqa: PLW0108 - it may be replaced
+            soon=partial(hub.schedule_call_global, 0),
+            spawn=eventlet.spawn_n,
+        )
+
+    def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
+        """Run a function in the hub after `delay` seconds. Returns how to cancel it."""
+        cancel: Callable[[], None] = self._hub.schedule_call_global(delay, function).cancel
+        return cancel
+
+    def watch_readable(self, sock: Any, callback: Callable[..., Any]) -> ReadWatcher:
+        """Call `callback` in the hub whenever there is something to read."""
+        return _Watcher(self._hub, sock.fileno(), callback)
+
+    def on_writable(self, sock: Any, callback: Callable[[], Any]) -> Callable[[], None]:
+        """Call `callback` in the hub once writing is possible. Returns how to cancel it."""
+        hub = self._hub
+
+        def cancel() -> None:
+            hub.remove(listener)
+            listener.cb = listener.tb = _ignore
+
+        def run(*_: Any) -> None:
+            cancel()
+            callback()
+
+        listener = hub.add(hub.WRITE, sock.fileno(), run, run, _ignore)
+        return cancel
+
+
+def fits(sock: Any) -> bool:
+    """Tell whether eventlet can wait on a server's socket, or here at all if there is none."""
+    if sock is None:
+        return (
+            getcurrent().parent is not None or threading.current_thread() is threading.main_thread()
+        )
+    return isinstance(sock, _GREEN_SOCKETS)
+
+
+_GREEN_SOCKETS = (eventlet.greenio.GreenSocket, eventlet.green.ssl.GreenSSLSocket)
+
+driver = Driver(
+    thread=Thread,
+    queue=eventlet.queue.Queue,
+    queue_empty=eventlet.queue.Empty,
+    event=eventlet.green.threading.Event,
+    sleep=eventlet.sleep,
+    websocket=GreenWebSocket,
+    lock=eventlet.patcher.original("_thread").allocate_lock,
+    loop=EventletLoop,
+    connection=find,
+    fits=fits,
+    server_name=server_name,
+    server_stops=server_stops,
+    at_exit=atexit.register,
+)
+_async = driver.primitives()

@@ -1,0 +1,190 @@
+"""What a driver must supply, and how one is chosen and loaded.
+
+A driver fits the server to one concurrency library. Its module under `engineio.async_drivers` is
+imported by name only, so that `import engineio` needs none of those libraries.
+"""
+
+import sys
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from importlib import import_module
+from typing import Any, NamedTuple, Protocol
+
+from engineio.exceptions import DriverError
+
+SYNC_MODES = ["eventlet", "gevent_uwsgi", "gevent", "threading"]
+
+PACKAGES = {
+    "eventlet": "pip install 'python-engineio[eventlet]'",
+    "gevent": "pip install 'python-engineio[gevent]'",
+    "gevent_uwsgi": "run under uWSGI with --gevent, and pip install 'python-engineio[gevent]'",
+}
+
+
+class Stream(Protocol):
+    """A TCP connection that has been handed over: bytes in and out.
+
+    One thread or greenlet reads at a time. Any may write, and writing never waits.
+    """
+
+    size: int
+    """Bytes written and not yet passed to the operating system."""
+
+    def read(self, size: int) -> bytes:
+        """Wait for bytes, at most `size`; b'' at the end or after `abort`."""
+
+    def push(self, data: bytes) -> None:
+        """Write soon, in one piece with whatever else is pushed until then."""
+
+    def flush(self) -> None:
+        """Write now as much as goes without waiting; the rest follows by itself."""
+
+    def hold(self) -> None:
+        """Let pushed bytes gather until `release` or `flush`, if pushing would write at once."""
+
+    def release(self) -> None:
+        """End `hold`: the next push writes everything."""
+
+    def end(self) -> None:
+        """Tell the peer that nothing more will be written, where that is possible."""
+
+    def abort(self) -> None:
+        """End the connection in both directions and wake the reader."""
+
+    def finish(self) -> None:
+        """Give the socket back to its server; nothing may be called afterwards."""
+
+
+class Worker(Protocol):
+    """Something whose handlers run in a loop's care: a client's socket.
+
+    The loop watches it between `enter` and `leave`; see `Loop.enter`.
+    """
+
+    progress: int
+    """Grows with every handler that is started."""
+
+    def overtake(self, entry: int) -> None:
+        """Go on without the handler that `entry` is stuck in, if it still is."""
+
+
+class Loop(Protocol):
+    """What the shells need beside the primitives that applications reach.
+
+    One object for each event loop (or, with threads, each server).
+    """
+
+    def spawn(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a function soon, in a thread or greenlet of its own."""
+
+    def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
+        """Run a function that does not wait after `delay` seconds. Returns how to cancel it."""
+
+    def enter(self, worker: Worker, entry: int) -> None:
+        """Note that `worker` is about to run handlers.
+
+        If one of them blocks, the loop calls `worker.overtake(entry)`.
+        """
+
+    def leave(self, worker: Worker, entry: int) -> None:
+        """Note that the handlers of `entry` have returned."""
+
+    def watch(self, sock: Any, on_hangup: Callable[[], Any]) -> Callable[[], None]:
+        """Call `on_hangup`, which must not wait, if the peer goes away. Returns how to stop."""
+
+    def stop(self) -> None:
+        """End the threads that belong to this loop."""
+
+
+class Driver(NamedTuple):
+    """One async mode.
+
+    The first six are what applications reach through `create_queue()` and its relatives.
+    """
+
+    thread: Callable[..., Any]
+    queue: Callable[..., Any]
+    queue_empty: type[Exception]
+    event: Callable[..., Any]
+    sleep: Callable[[float], Any]
+    websocket: Callable[..., Any]
+    lock: Callable[[], AbstractContextManager[Any]]
+    loop: Callable[[], Loop]
+    connection: Callable[[dict[str, Any]], Any]
+    """The connection of a request, or None where it can't be reached."""
+    fits: Callable[[Any], bool]
+    """Whether this mode can wait on a server's socket (None: one that can't be reached)."""
+    server_name: Callable[[dict[str, Any]], str]
+    """The name of the WSGI server of a request, for people."""
+    server_stops: Callable[[], Callable[[], bool] | None]
+    """What tells whether the WSGI server has begun to stop, or None if nothing can."""
+    at_exit: Callable[[Callable[[], Any]], Any]
+    """Have a function called when the process exits, before threads are waited for."""
+
+    def primitives(self) -> dict[str, Any]:
+        """Return what python-engineio's drivers published as their `_async` dictionary."""
+        names = ("thread", "queue", "queue_empty", "event", "sleep", "websocket")
+        return {name: getattr(self, name) for name in names}
+
+
+def load(mode: str) -> Driver:
+    """Import the driver of a mode. Raises `DriverError` with what to install if it can't."""
+    try:
+        module = import_module(f"engineio.async_drivers.{mode}")
+    except ImportError as error:
+        advice = PACKAGES.get(mode, "check the installation")
+        raise DriverError(f"async_mode {mode!r} needs {error.name or error}: {advice}") from error
+    driver: Driver = module.driver
+    return driver
+
+
+def running_mode() -> str | None:
+    """Return the mode this process has already been set up for, or None.
+
+    Inside uWSGI that is uWSGI's own loop; otherwise the library that patched the standard one.
+    """
+    if "uwsgi" in sys.modules or _is_uwsgi():
+        return "gevent_uwsgi" if _uwsgi_has_gevent() else "threading"
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is not None and patcher.is_monkey_patched("thread"):
+        return "eventlet"
+    monkey = sys.modules.get("gevent.monkey")
+    if monkey is not None and monkey.is_module_patched("threading"):
+        return "gevent"
+    return None
+
+
+def _is_uwsgi() -> bool:
+    # The module exists only inside a running uWSGI.
+    try:
+        import_module("uwsgi")
+    except ImportError:
+        return False
+    return True
+
+
+def _uwsgi_has_gevent() -> bool:
+    options = getattr(sys.modules.get("uwsgi"), "opt", {})
+    return "gevent" in options or b"gevent" in options
+
+
+def choose(mode: str | None, modes: Iterable[str]) -> tuple[str, Driver]:
+    """Load the driver of `mode`, or with None the first of `modes` that this process offers.
+
+    Raises `ValueError` for a mode that is not among `modes`, `DriverError` for one whose
+    packages are missing.
+    """
+    modes = list(modes)
+    if mode is not None:
+        if mode not in modes:
+            raise ValueError("Invalid async_mode specified")
+        return mode, load(mode)
+    running = running_mode()
+    if running in modes:
+        return running, load(running)
+    for candidate in modes:
+        try:
+            return candidate, load(candidate)
+        except DriverError:
+            continue
+    raise ValueError("Invalid async_mode specified")

@@ -1,0 +1,443 @@
+"""Real servers for the contract suite.
+
+A Rig runs tests/apps/contract_app.py under one WSGI server, in a subprocess on a free port, and
+watches what that server logs.  What differs between servers is data in `SPECS`, not code in tests.
+"""
+
+import base64
+import contextlib
+import importlib.util
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import wire
+from environments import environment
+
+APPS = Path(__file__).parent / "apps"
+START_TIMEOUT = 30.0  # seconds; two cores that other jobs share
+WAIT = 8.0  # seconds an event may take that a test waits for
+
+READY = re.compile(
+    r"listening on (\d+)|Listening at: http://127\.0\.0\.1:(\d+)|TCP address 127\.0\.0\.1:(\d+) \("
+)
+STARTUP_TROUBLE = re.compile(r"(?m)^Traceback|\w+Warning:|\[ERROR\]")
+# A handler that raises on purpose: its traceback in the log is right.
+DELIBERATE = re.compile(
+    r"(?m)^LOG ERROR [^\n]*handler error\nTraceback \(most recent call last\):\n"
+    r"(?:(?: +|During handling|\n)[^\n]*\n)*contract_app\.ContractError: [^\n]*\n"
+)
+# One short line for what a peer did wrong.
+PEER_FAULT = r"LOG (WARNING|ERROR) engineio\.\w+: [^\n]{1,300}"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """How a server is started, and what is known about it.
+
+    `command` may contain {port}: a free port is chosen then; else the log says which one it is.
+    `log` has lines that the server itself writes while it runs.  `early_frame` tells whether it
+    hands on what came in one segment with the upgrade request, `chunked` whether it decodes chunked
+    request bodies, `sees_socket` whether an aborted poll can be noticed, `refuses` whether a
+    WebSocket can be refused before its 101 is sent, `litters` whether it leaves open files to the
+    garbage collector.  With `packages` the server runs in a virtual
+    environment of its own that has them.
+    """
+
+    name: str
+    async_mode: str
+    command: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    log: tuple[str, ...] = ()
+    websocket: bool = True
+    early_frame: bool = True
+    chunked: bool = True
+    sees_socket: bool = True
+    keep_alive: bool = True
+    refuses: bool = True
+    litters: bool = False
+
+    @property
+    def chunks_undecoded(self) -> bool:
+        """Whether chunked bodies must be refused."""
+        return not self.chunked
+
+    @property
+    def polling_only(self) -> bool:
+        """Whether WebSocket is impossible here."""
+        return not self.websocket
+
+
+def launched(name: str, async_mode: str, *needs: str, **more: Any) -> Spec:
+    """A server that tests/apps/launch.py starts."""
+    command = ("{python}", str(APPS / "launch.py"), name.replace("-", "_"))
+    return Spec(name, async_mode, command, needs, **more)
+
+
+# The last gunicorn with an eventlet worker of its own.
+OLD_GUNICORN = ("gunicorn==25.3.*", "eventlet", "packaging")
+
+
+def gunicorn(name: str, async_mode: str, *needs: str, worker: tuple[str, ...], **more: Any) -> Spec:
+    """A gunicorn with one worker process."""
+    common = ("--bind", "127.0.0.1:0", "--no-control-socket", "--graceful-timeout", "1")
+    command = ("{python}", "-m", "gunicorn", "-w", "1", *worker, *common, "contract_app:app")
+    return Spec(name, async_mode, command, ("gunicorn", *needs), **more)
+
+
+def uwsgi(name: str, *socket_options: str, **more: Any) -> Spec:
+    """A uWSGI with the gevent loop, by default as the wheel pyuwsgi installs it."""
+    common = ("--gevent", "1000", "--master", "--die-on-term", "--disable-logging", "--need-app")
+    size = ("--buffer-size", "16384")  # of a request's head; 4096 is too little for some tests
+    where = ("--pythonpath", str(APPS), "--module", "contract_app:app", "-H", "{prefix}")
+    command = ("{bin}/uwsgi", *socket_options, *common, *size, *where)
+    log = (r"\[uwsgi-body-read\] Error reading .*", r"\[uwsgi-http .*Connection reset by peer.*")
+    # The driver reads the file descriptor, not what uWSGI read ahead of it.
+    limits: dict[str, Any] = {"chunked": False, "keep_alive": False, "early_frame": False}
+    return Spec(name, "gevent_uwsgi", command, ("pyuwsgi", "gevent"), log=log, **limits, **more)
+
+
+# What gevent.pywsgi says to requests that never reach an application.
+PYWSGI_LOG = (r"<gevent\._socket3\.socket .*>: (Invalid request )?\(from .*\).*",)
+
+_ALL = [
+    launched("threading", "threading", "werkzeug", keep_alive=False, litters=True),
+    launched("eventlet", "eventlet", "eventlet"),
+    launched("gevent", "gevent", "gevent", log=PYWSGI_LOG),
+    uwsgi("gevent_uwsgi", "--http-socket", "127.0.0.1:0"),
+    uwsgi("gevent_uwsgi-http", "--http", "127.0.0.1:{port}", "--http-websockets"),
+    gunicorn("gunicorn-gthread", "threading", worker=("--threads", "200")),
+    gunicorn("gunicorn-gevent", "gevent", "gevent", worker=("-k", "gevent")),
+    gunicorn("gunicorn-gevent_pywsgi", "gevent", "gevent", worker=("-k", "gevent_pywsgi")),
+    gunicorn(
+        "gunicorn-geventwebsocket",
+        *("gevent", "gevent", "geventwebsocket"),
+        worker=("-k", "geventwebsocket.gunicorn.workers.GeventWebSocketWorker"),
+        refuses=False,
+    ),
+    uwsgi(
+        "uwsgi-source",
+        *("--http", "127.0.0.1:{port}", "--http-websockets"),
+        packages=("uwsgi", "gevent"),
+    ),
+    gunicorn(
+        "gunicorn-25-eventlet",
+        *("eventlet", "eventlet"),
+        worker=("-k", "eventlet"),
+        packages=OLD_GUNICORN,
+        # It closes the listening socket and says so when it stops, and warns of its own end.
+        log=(r".*DEPRECAT.*",),
+    ),
+    gunicorn(
+        "gunicorn-25-our-eventlet",
+        *("eventlet", "eventlet"),
+        worker=("-k", "engineio.gunicorn.EventletWorker"),
+        packages=OLD_GUNICORN,
+    ),
+    gunicorn(
+        "gunicorn-25-gthread", "threading", worker=("--threads", "200"), packages=OLD_GUNICORN
+    ),
+    gunicorn(
+        "gunicorn-eventlet",
+        *("eventlet", "eventlet"),
+        worker=("-k", "engineio.gunicorn.EventletWorker"),
+    ),
+    launched(
+        "gevent-websocket", "gevent", "gevent", "geventwebsocket", log=PYWSGI_LOG, refuses=False
+    ),
+    launched("wsgiref", "threading", chunked=False, keep_alive=False),
+    Spec(
+        "django",
+        "threading",
+        ("{python}", str(APPS / "django_contract.py"), "127.0.0.1:{port}"),
+        ("django",),
+        log=(r'LOG WARNING django\.server: "(GET|POST) .* 40[01] \d+',),
+        chunked=False,
+        keep_alive=False,
+    ),
+    launched("cheroot", "threading", "cheroot"),
+    launched("waitress", "threading", "waitress", websocket=False, sees_socket=False),
+    Spec(
+        "granian",
+        "threading",
+        (
+            *("{python}", "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
+            *("--port", "{port}", "--blocking-threads", "40", "--no-ws", "contract_app:app"),
+        ),
+        ("granian",),
+        websocket=False,
+        sees_socket=False,
+    ),
+]
+SPECS = {spec.name: spec for spec in _ALL}
+MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi")
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        port: int = sock.getsockname()[1]
+        return port
+
+
+def settings_of(counts: Mapping[str, int], baseline: Mapping[str, int]) -> dict[str, int]:
+    """What grew, by name."""
+    return {name: count for name, count in counts.items() if count > baseline[name]}
+
+
+@dataclass
+class Rig:
+    """A running server."""
+
+    spec: Spec
+    address: wire.Address = ("127.0.0.1", 0)
+    servers: "dict[str, Server]" = field(default_factory=dict)
+    baseline: dict[str, int] = field(default_factory=dict)
+    _process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        """Start the server.  LookupError: something it needs is not installed."""
+        self.servers.clear()
+        python = Path(sys.executable)
+        if self.spec.packages:
+            python = environment(self.spec.packages[0].replace("==", "-"), *self.spec.packages)
+        for module in self.spec.needs:
+            if not self.spec.packages and importlib.util.find_spec(module) is None:
+                raise LookupError(f"{module} is not installed")
+        port = free_port()
+        names = {
+            "port": str(port),
+            "python": str(python),
+            "bin": str(python.parent),
+            "prefix": str(python.parent.parent),
+        }
+        variables = {
+            **os.environ,
+            "CONTRACT": json.dumps({"async_mode": self.spec.async_mode}),
+            "PYTHONPATH": os.pathsep.join([str(APPS), str(APPS.parent)]),
+            "PYTHONUNBUFFERED": "1",
+            "DJANGO_SETTINGS_MODULE": "django_contract",
+            "MALLOC_MMAP_THRESHOLD_": "65536",  # glibc returns what is larger at once
+            "EVENTLET_TESTS": "1",  # eventlet prints no deprecation notice then
+        }
+        self._log = tempfile.NamedTemporaryFile("w+b", prefix=f"rig-{self.spec.name}-")  # noqa: SIM115
+        self._read_to = 0
+        self._process = subprocess.Popen(
+            [part.format(**names) for part in self.spec.command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=subprocess.STDOUT,
+            cwd=APPS,
+            env=variables,
+            start_new_session=True,
+        )
+        is_ours = any("{port}" in part for part in self.spec.command)
+        self._wait_until_ready(port if is_ours else None)
+        # What a server says while it starts is its own affair, unless it complains.
+        log = self.log()
+        self._read_to = len(log.encode())
+        if STARTUP_TROUBLE.search(log):
+            self.stop()
+            raise RuntimeError(f"{self.spec.name} complains when it starts:\n{log}")
+
+    def _wait_until_ready(self, port: int | None) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline:
+            if not self.is_running:
+                break
+            found = READY.search(self.log())
+            if port or found:
+                number = port or int(next(filter(None, found.groups())))  # type: ignore[union-attr]
+                self.address = ("127.0.0.1", number)
+                with contextlib.suppress(OSError, EOFError):
+                    self.baseline = self.control("counts")
+                    return
+            time.sleep(0.02)
+        log = self.log()
+        self.stop()
+        raise RuntimeError(f"{self.spec.name} did not start:\n{log}")
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGTERM)
+        try:
+            self._process.wait(3)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(5)
+        self._log.close()
+
+    def log(self) -> str:
+        return Path(self._log.name).read_bytes().decode(errors="replace")
+
+    def check_log(self) -> None:
+        """Fail when the server wrote something unexpected since the last check."""
+        data = Path(self._log.name).read_bytes()
+        new, self._read_to = data[self._read_to :], len(data)
+        text = DELIBERATE.sub("", new.decode(errors="replace"))
+        expected = re.compile("|".join((PEER_FAULT, *self.spec.log)))
+        unexpected = [line for line in text.splitlines() if not expected.fullmatch(line)]
+        assert not unexpected, f"{self.spec.name} wrote to its log:\n" + text
+
+    def control(self, call: str, **arguments: Any) -> Any:
+        """One of the calls of tests/apps/contract_app.py."""
+        body = json.dumps({"call": call, **arguments}).encode()
+        response = wire.request(self.address, "POST", "/control", None, body)
+        assert response.status == 200, response
+        return response.json()
+
+    def server(self, name: str = "engine.io") -> "Server":
+        """The Engine.IO server with that set of options, one of SERVERS in contract_app.py."""
+        if name not in self.servers:
+            self.servers[name] = Server(self, name)
+            # The first client starts what the server keeps for good, its heartbeat loop for one.
+            self.servers[name].warm_up()
+            self.settle()
+        return self.servers[name]
+
+    def settle(self) -> None:
+        """Take what is there now, without sessions, as what has to be there after each test."""
+        deadline = time.monotonic() + WAIT
+        seen: list[dict[str, int]] = []
+        while time.monotonic() < deadline:
+            seen.append(self.control("counts"))
+            if seen[-3:] == [seen[-1]] * 3 and not seen[-1]["sessions"]:
+                break
+            time.sleep(0.03)
+        # A later server may find fewer connections in the act of closing than an earlier one did.
+        self.baseline = seen[-1]
+
+    def clean_up(self) -> None:
+        """End what a test left open, then fail if the server still holds on to any of it."""
+        wire.close_all()
+        for name, sid in self.control("sids"):
+            endpoint = self.servers[name].endpoint
+            endpoint.request("POST", wire.polling_query(sid), None, b"1")
+        deadline = time.monotonic() + WAIT
+        while leaked := settings_of(self.control("counts"), self.baseline):
+            if time.monotonic() > deadline:
+                before, self.baseline = self.baseline, self.control("counts")
+                names = {what: self.control(what) for what in ("threads", "files")}
+                raise AssertionError(f"leaked {leaked}, had {before}; {names}")
+            time.sleep(0.02)
+            if self.spec.litters:
+                self.control("collect_garbage")
+        self.check_log()
+
+
+class Server:
+    """One of the Engine.IO servers of a rig, with the calls that look inside it."""
+
+    def __init__(self, rig: Rig, name: str) -> None:
+        self.rig = rig
+        self.name = name
+        self.endpoint = wire.Endpoint(rig.address, f"/{name}/")
+
+    @property
+    def spec(self) -> Spec:
+        return self.rig.spec
+
+    def warm_up(self) -> None:
+        if self.name == "websocket_only":
+            websocket = self.websocket()
+            websocket.send_text("1")
+            self.wait(websocket.sid, "disconnect")
+            websocket.close()
+        else:
+            session = self.polling()
+            session.send("1")
+            # Its handler runs in the care of a loop, which has its thread and files then.
+            self.wait(session.sid, "disconnect")
+
+    def polling(self, headers: wire.Headers | None = None, **query: str) -> wire.Polling:
+        """A new session over polling."""
+        return wire.Polling(self.endpoint, query, headers)
+
+    def websocket(self, headers: wire.Headers | None = None, **query: str) -> wire.EngineWebSocket:
+        """A new session over a WebSocket."""
+        return wire.EngineWebSocket(self.endpoint, query, headers)
+
+    def request(
+        self,
+        method: str,
+        query: wire.Query | None = None,
+        headers: wire.Headers | None = None,
+        body: bytes | None = None,
+    ) -> wire.Response:
+        return self.endpoint.request(method, query, headers, body)
+
+    def call(self, name: str, **arguments: Any) -> Any:
+        return self.rig.control(name, server=self.name, **arguments)
+
+    def send(self, sid: str, data: Any) -> None:
+        if isinstance(data, bytes):
+            self.call("send", sid=sid, binary=base64.b64encode(data).decode())
+        else:
+            self.call("send", sid=sid, data=data)
+
+    def events(self, sid: str) -> list[list[Any]]:
+        events: list[list[Any]] = self.call("events", sid=sid)
+        return events
+
+    def messages(self, sid: str) -> list[Any]:
+        """What the message handler got so far."""
+        return [event[1] for event in self.events(sid) if event[0] == "message"]
+
+    def wait(self, sid: str, *event: object, count: int = 1) -> None:
+        """Wait until the application has recorded such events."""
+        arguments = {"event": list(event), "count": count, "timeout": WAIT}
+        assert self.call("wait", sid=sid, **arguments), f"no {event}: {self.events(sid)}"
+
+    def transport(self, sid: str) -> str | None:
+        """What Server.transport says; None when it raises KeyError."""
+        transport: str | None = self.call("transport", sid=sid)
+        return transport
+
+    def is_alive(self, sid: str) -> bool:
+        return [self.name, sid] in self.rig.control("sids")
+
+    def assert_ended(self, sid: str, reason: str) -> None:
+        """The session ended for that reason, once, and no request finds it any more."""
+        self.wait(sid, "disconnect")
+        deadline = time.monotonic() + WAIT
+        while self.is_alive(sid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert not self.is_alive(sid)
+        ends = [event for event in self.events(sid) if event[0] == "disconnect"]
+        assert ends == [["disconnect", reason]], ends
+        response = self.request("GET", wire.polling_query(sid))
+        assert (response.status, response.body) == (
+            400,
+            b'{"code":1,"message":"Session ID unknown"}',
+        )
+
+    def assert_alive(self, session: wire.Polling) -> None:
+        """The session still answers over polling."""
+        session.send("4still here")
+        assert "4still here" in session.poll()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait until the condition holds; fail when it takes too long."""
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, "it never became true"
+        time.sleep(0.02)
