@@ -5,8 +5,8 @@ that make it fast:
 
 - Writing only marks a stream as dirty. Dirty streams are written once each, when control returns
   to the hub or when the greenlet that read a batch of messages has handled them all.
-- Reading keeps one watcher per connection armed for good, which switches straight into the
-  greenlet that waits.
+- Reading keeps one watcher per connection armed, which switches straight into the greenlet that
+  waits. It is disarmed when it finds that nobody waits, since hubs go on telling what is unread.
 - A handler runs in the greenlet that read its message. Only when the hub gets control while a
   handler is still running - so it waits for something - is a second greenlet started to go on.
 """
@@ -53,8 +53,8 @@ class GreenLoop:
         """Run a function in the hub after `delay` seconds. Returns how to cancel it."""
         raise NotImplementedError
 
-    def watch_readable(self, sock: Any, callback: Callable[..., Any]) -> "ReadWatcher":
-        """Call `callback` in the hub whenever there is something to read."""
+    def on_readable(self, sock: Any, callback: Callable[..., Any]) -> Callable[[], None]:
+        """Call `callback` in the hub whenever there is something to read. Returns how to stop."""
         raise NotImplementedError
 
     def on_writable(self, sock: Any, callback: Callable[[], Any]) -> Callable[[], None]:
@@ -111,18 +111,6 @@ class GreenLoop:
         """Nothing to do: the hub is not ours."""
 
 
-class ReadWatcher:
-    """An armed watcher for readability."""
-
-    def point(self, callback: Callable[..., Any]) -> None:
-        """Call another function from now on."""
-        raise NotImplementedError
-
-    def stop(self) -> None:
-        """Disarm for good."""
-        raise NotImplementedError
-
-
 class GreenStream(BufferedStream):
     """A connection in a hub."""
 
@@ -131,7 +119,8 @@ class GreenStream(BufferedStream):
         self.is_dirty = False
         self._loop = loop
         self._reader: Any = None
-        self._watcher: ReadWatcher | None = None
+        self._waits = False
+        self._stop_watching: Callable[[], None] | None = None
         self._cancel_write: Callable[[], None] | None = None
 
     def read(self, size: int) -> bytes:
@@ -146,17 +135,29 @@ class GreenStream(BufferedStream):
         return b""
 
     def _wait_readable(self) -> None:
+        if self._stop_watching is None:
+            self._stop_watching = self._loop.on_readable(self._sock, self._on_readable)
         greenlet = getcurrent()
+        self._waits = True
         if self._reader is greenlet:
             # It has waited here before, so the hub is its parent and runs.
             self._loop.switch_quickly()
-            return
-        self._reader = greenlet
-        if self._watcher is None:
-            self._watcher = self._loop.watch_readable(self._sock, greenlet.switch)
         else:
-            self._watcher.point(greenlet.switch)
-        self._loop.switch_to_hub()
+            self._reader = greenlet
+            self._loop.switch_to_hub()
+
+    def _on_readable(self, *_: Any) -> None:
+        if self._waits:
+            self._waits = False
+            self._reader.switch()
+        else:
+            # The reader is in a handler, or it has gone; switching there would end another wait.
+            self._disarm()
+
+    def _disarm(self) -> None:
+        stop, self._stop_watching = self._stop_watching, None
+        if stop is not None:
+            stop()
 
     def push(self, data: bytes) -> None:
         """Write soon."""
@@ -191,13 +192,14 @@ class GreenStream(BufferedStream):
         """Let go of the socket."""
         self._ended = True
         self._forget()
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher = None
+        self._disarm()
         if self._cancel_write is not None:
             self._cancel_write()
             self._cancel_write = None
-        self._reader = None
+        reader, self._reader = self._reader, None
+        if self._waits:  # somebody else than the one that was killed while it finished
+            self._waits = False
+            self._loop.soon(reader.switch)
 
 
 class GreenWebSocket(WSGIWebSocket):

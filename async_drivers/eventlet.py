@@ -15,7 +15,7 @@ from greenlet import getcurrent
 
 from engineio.driver import Driver
 
-from ._green import GreenLoop, GreenWebSocket, ReadWatcher
+from ._green import GreenLoop, GreenWebSocket
 from ._handover import find, server_name, server_stops
 
 with warnings.catch_warnings():
@@ -39,20 +39,6 @@ def _ignore(*_: Any) -> None:
     pass
 
 
-class _Watcher(ReadWatcher):
-    def __init__(self, hub: Any, fileno: int, callback: Callable[..., Any]) -> None:
-        self._hub = hub
-        self._listener = hub.add(hub.READ, fileno, callback, callback, _ignore)
-
-    def point(self, callback: Callable[..., Any]) -> None:
-        self._listener.cb = self._listener.tb = callback
-
-    def stop(self) -> None:
-        self._hub.remove(self._listener)
-        # The hub may hold an event for it already, from the round it is in.
-        self._listener.cb = self._listener.tb = _ignore
-
-
 class EventletLoop(GreenLoop):
     """The eventlet hub of the thread that creates this."""
 
@@ -70,24 +56,30 @@ class EventletLoop(GreenLoop):
         cancel: Callable[[], None] = self._hub.schedule_call_global(delay, function).cancel
         return cancel
 
-    def watch_readable(self, sock: Any, callback: Callable[..., Any]) -> ReadWatcher:
-        """Call `callback` in the hub whenever there is something to read."""
-        return _Watcher(self._hub, sock.fileno(), callback)
+    def on_readable(self, sock: Any, callback: Callable[..., Any]) -> Callable[[], None]:
+        """Call `callback` in the hub whenever there is something to read. Returns how to stop."""
+        return self._listen(self._hub.READ, sock, callback)
 
     def on_writable(self, sock: Any, callback: Callable[[], Any]) -> Callable[[], None]:
         """Call `callback` in the hub once writing is possible. Returns how to cancel it."""
-        hub = self._hub
-
-        def cancel() -> None:
-            hub.remove(listener)
-            listener.cb = listener.tb = _ignore
 
         def run(*_: Any) -> None:
-            cancel()
+            stop()
             callback()
 
-        listener = hub.add(hub.WRITE, sock.fileno(), run, run, _ignore)
-        return cancel
+        stop = self._listen(self._hub.WRITE, sock, run)
+        return stop
+
+    def _listen(self, event: str, sock: Any, callback: Callable[..., Any]) -> Callable[[], None]:
+        hub = self._hub
+        listener = hub.add(event, sock.fileno(), callback, callback, _ignore)
+
+        def stop() -> None:
+            hub.remove(listener)
+            # The hub may hold an event for it already, from the round it is in.
+            listener.cb = listener.tb = _ignore
+
+        return stop
 
 
 def fits(sock: Any) -> bool:

@@ -20,7 +20,7 @@ from greenlet import getcurrent, greenlet
 
 from engineio.driver import Driver
 
-from ._green import GreenLoop, GreenWebSocket, ReadWatcher
+from ._green import GreenLoop, GreenWebSocket
 from ._handover import find, server_name, server_stops
 
 READ, WRITE = 1, 2  # libev's event masks
@@ -43,19 +43,6 @@ class Thread(gevent.Greenlet):  # type: ignore[type-arg] # not generic when it r
 
 def _nothing() -> None:
     """Run a thread without a target."""
-
-
-class _Watcher(ReadWatcher):
-    def __init__(self, watcher: Any, callback: Callable[..., Any]) -> None:
-        self._watcher = watcher
-        watcher.start(callback)
-
-    def point(self, callback: Callable[..., Any]) -> None:
-        self._watcher.callback = callback
-
-    def stop(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
 
 
 class GeventLoop(GreenLoop):
@@ -86,9 +73,16 @@ class GeventLoop(GreenLoop):
         timer.start(run)
         return cancel
 
-    def watch_readable(self, sock: Any, callback: Callable[..., Any]) -> ReadWatcher:
-        """Call `callback` in the hub whenever there is something to read."""
-        return _Watcher(self._loop.io(sock.fileno(), READ), callback)
+    def on_readable(self, sock: Any, callback: Callable[..., Any]) -> Callable[[], None]:
+        """Call `callback` in the hub whenever there is something to read. Returns how to stop."""
+        watcher = self._loop.io(sock.fileno(), READ)
+
+        def stop() -> None:
+            watcher.stop()
+            watcher.close()
+
+        watcher.start(callback)
+        return stop
 
     def on_writable(self, sock: Any, callback: Callable[[], Any]) -> Callable[[], None]:
         """Call `callback` in the hub once writing is possible. Returns how to cancel it."""

@@ -393,6 +393,11 @@ class Server:
         else:
             self.call("send", sid=sid, data=data)
 
+    def release(self, sid: str, name: str) -> None:
+        """Let the handler of the message `hold:name`, which has begun, return."""
+        self.wait(sid, "message", f"hold:{name}")
+        self.call("release", sid=sid, hold=name)
+
     def events(self, sid: str) -> list[list[Any]]:
         events: list[list[Any]] = self.call("events", sid=sid)
         return events

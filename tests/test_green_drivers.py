@@ -141,6 +141,75 @@ def test_a_finished_stream_is_not_written_by_the_hub(run: Callable[[Scenario], N
     run(scenario)
 
 
+def test_input_does_not_end_another_wait_of_the_reader(run: Callable[[Scenario], None]) -> None:
+    """A handler, or a reader that is to slow down, waits while its client goes on sending."""
+
+    def scenario(driver: Driver, loop: Any) -> None:
+        ours, peer = socketpair()
+        released, done = driver.event(), driver.event()
+        seen: list[object] = []
+
+        def reader() -> None:
+            seen.append(stream.read(100))
+            seen.append(released.wait(WAIT))
+            seen.append(stream.read(100))
+            done.set()
+
+        with ours, peer:
+            stream = stream_of(driver, loop, ours)
+            loop.spawn(reader)
+            peer.send(b"one")
+            driver.sleep(0.02)
+            peer.send(b"two")
+            driver.sleep(0.02)
+            assert seen == [b"one"]
+            released.set()
+            assert done.wait(WAIT)
+            assert seen == [b"one", True, b"two"]
+            stream.finish()
+
+    run(scenario)
+
+
+def test_input_that_nobody_reads_costs_nothing(run: Callable[[Scenario], None]) -> None:
+    def scenario(driver: Driver, loop: Any) -> None:
+        ours, peer = socketpair()
+        with ours, peer:
+            stream = stream_of(driver, loop, ours)
+            loop.spawn(stream.read, 100)
+            peer.send(b"one")
+            driver.sleep(0.02)
+            peer.send(b"two")
+            driver.sleep(0.02)
+            start = time.thread_time()
+            driver.sleep(0.3)
+            assert time.thread_time() - start < 0.1
+            stream.finish()
+
+    run(scenario)
+
+
+def test_finishing_wakes_another_greenlet_that_reads(run: Callable[[Scenario], None]) -> None:
+    def scenario(driver: Driver, loop: Any) -> None:
+        ours, peer = socketpair()
+        done = driver.event()
+        seen: list[bytes] = []
+
+        def reader() -> None:
+            seen.append(stream.read(100))
+            done.set()
+
+        with ours, peer:
+            stream = stream_of(driver, loop, ours)
+            loop.spawn(reader)
+            driver.sleep(0.02)
+            stream.finish()
+            assert done.wait(WAIT)
+            assert seen == [b""]
+
+    run(scenario)
+
+
 def test_a_worker_that_does_not_wait_costs_no_greenlet(run: Callable[[Scenario], None]) -> None:
     def scenario(driver: Driver, loop: Any) -> None:
         worker = Worker()

@@ -39,6 +39,7 @@ class Application:
         self.events: dict[str, list[list[object]]] = {}
         self.environs: dict[str, dict[str, Any]] = {}
         self.tokens: dict[str, str] = {}
+        self.held: dict[tuple[str, str], Any] = {}
         self.eio.on("connect", self.connect)
         self.eio.on("message", self.message)
         self.eio.on("disconnect", self.disconnect)
@@ -79,6 +80,10 @@ class Application:
                 seconds = argument.partition(":")[0]
                 self.eio.sleep(float(seconds))
                 self.eio.send(sid, f"slept:{argument}")
+            case "hold":
+                event = self.held[sid, argument] = self.eio.create_event()
+                event.wait(60)
+                self.eio.send(sid, f"held:{argument}")
             case "raise":
                 raise ContractError("message handler")
             case "burst":
@@ -143,6 +148,10 @@ class Control:
             eio.send(sid, f"burst-{number}" + "x" * size)
         return time.monotonic() - start
 
+    def release(self, server: str, sid: str, hold: str) -> None:
+        """Let the handler of the message `hold:...` return."""
+        self._applications[server].held.pop((sid, hold)).set()
+
     def broadcast(self, server: str, sids: list[str], count: int, binary: bool) -> None:
         """Send the same Packet objects to all sids."""
         eio = self._applications[server].eio
@@ -200,6 +209,9 @@ class Control:
             with contextlib.suppress(OSError):
                 links.append(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
         return links
+
+    def cpu_time(self) -> float:
+        return time.process_time()
 
     def memory(self) -> int:
         """Resident memory in bytes, without what the allocator keeps for later."""

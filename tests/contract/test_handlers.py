@@ -1,18 +1,30 @@
 """Message handlers that block, raise, or take their time."""
 
+import time
+
 import pytest
 
 import rigs
 import wire
 
 
-def echo(session: wire.Polling | wire.EngineWebSocket, *packets: str) -> list[str]:
-    """Send packets and receive as many."""
+def send(session: wire.Polling | wire.EngineWebSocket, *packets: str) -> None:
     if isinstance(session, wire.Polling):
         session.send(*packets)
-        return session.receive(len(packets))
-    session.send_text(*packets)
-    return session.receive_text(len(packets))
+    else:
+        session.send_text(*packets)
+
+
+def receive(session: wire.Polling | wire.EngineWebSocket, count: int) -> list[str]:
+    if isinstance(session, wire.Polling):
+        return session.receive(count)
+    return session.receive_text(count)
+
+
+def echo(session: wire.Polling | wire.EngineWebSocket, *packets: str) -> list[str]:
+    """Send packets and receive as many."""
+    send(session, *packets)
+    return receive(session, len(packets))
 
 
 def connect(server: rigs.Server, transport: str) -> wire.Polling | wire.EngineWebSocket:
@@ -25,9 +37,11 @@ BOTH = pytest.mark.parametrize("transport", ["polling", "websocket"])
 @BOTH
 def test_a_blocked_handler_holds_nobody_back(server: rigs.Server, transport: str) -> None:
     session = connect(server, transport)
-    # In whatever order they start, the slow one ends last.
-    assert echo(session, "4sleep:0.8", "4fast", "4faster") == ["4fast", "4faster", "4slept:0.8"]
-    assert server.messages(session.sid) == ["sleep:0.8", "fast", "faster"]
+    send(session, "4hold:up", "4fast", "4faster")
+    assert receive(session, 2) == ["4fast", "4faster"]
+    server.release(session.sid, "up")
+    assert receive(session, 1) == ["4held:up"]
+    assert server.messages(session.sid) == ["hold:up", "fast", "faster"]
 
 
 @BOTH
@@ -57,24 +71,26 @@ def test_serial_handlers_over_two_posts(rig: rigs.Rig) -> None:
     server = rig.server("serial")
     session = server.polling()
     first = session.start_post(8)
-    first.send(b"4sleep:1")
-    server.wait(session.sid, "message", "sleep:1")
+    first.send(b"4hold:up")
+    server.wait(session.sid, "message", "hold:up")
     # The handler still runs: nothing of the next message may start before it returns.
     websocket = wire.WebSocket(server.endpoint, wire.websocket_query(session.sid))
     websocket.send_text("2probe", "5", "4after")
     assert websocket.receive() == "3probe"
-    assert websocket.receive_text(2) == ["4slept:1", "4after"]
+    server.release(session.sid, "up")
+    assert websocket.receive_text(2) == ["4held:up", "4after"]
 
 
 def test_serial_handlers_of_others_run(rig: rigs.Rig) -> None:
     server = rig.server("serial")
     slow, fast = server.websocket(), server.websocket()
-    slow.send_text("4sleep:0.8")
+    slow.send_text("4hold:up", "4next")
     server.wait(slow.sid, "message")
     fast.send_text("4hello")
     assert fast.receive() == "4hello"
     assert not slow.has_input()
-    assert slow.receive() == "4slept:0.8"
+    server.release(slow.sid, "up")
+    assert slow.receive_text(2) == ["4held:up", "4next"]
 
 
 @pytest.mark.parametrize("name", ["engine.io", "serial"])
@@ -93,16 +109,21 @@ def test_handler_that_raises(rig: rigs.Rig, transport: str, name: str) -> None:
 
 def test_session_that_ends_while_its_handler_blocks(server: rigs.Server) -> None:
     websocket = server.websocket()
-    websocket.send_text("4sleep:0.5")
+    websocket.send_text("4hold:up")
     server.wait(websocket.sid, "message")
     websocket.reset()
     server.assert_ended(websocket.sid, "transport close")
+    before = server.rig.control("cpu_time")
+    time.sleep(0.5)
+    assert server.rig.control("cpu_time") - before < 0.25  # it does not spin meanwhile
+    server.release(websocket.sid, "up")
 
 
 def test_pings_are_answered_while_a_handler_blocks(server: rigs.Server) -> None:
     websocket = server.websocket()
-    websocket.send_text("4sleep:0.8")
+    websocket.send_text("4hold:up")
     server.wait(websocket.sid, "message")
     websocket.send(wire.frame(wire.PING, b"there?"))
     assert websocket.read_frame() == wire.Frame(wire.PONG, b"there?")
-    assert websocket.receive() == "4slept:0.8"
+    server.release(websocket.sid, "up")
+    assert websocket.receive() == "4held:up"
