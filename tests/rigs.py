@@ -35,7 +35,7 @@ STARTUP_TROUBLE = re.compile(r"(?m)^Traceback|\w+Warning:|\[ERROR\]")
 # A handler that raises on purpose: its traceback in the log is right.
 DELIBERATE = re.compile(
     r"(?m)^LOG ERROR [^\n]*handler error\nTraceback \(most recent call last\):\n"
-    r"(?:(?: +|During handling|\n)[^\n]*\n)*contract_app\.ContractError: [^\n]*\n"
+    r"(?:(?: +|During handling|\n)[^\n]*\n)*contract_common\.ContractError: [^\n]*\n"
 )
 # One short line for what a peer did wrong.
 PEER_FAULT = r"LOG (WARNING|ERROR) engineio\.\w+: [^\n]{1,300}"
@@ -305,7 +305,7 @@ class Rig:
         return response.json()
 
     def server(self, name: str = "engine.io") -> "Server":
-        """The Engine.IO server with that set of options, one of SERVERS in contract_app.py."""
+        """The Engine.IO server with that set of options, one of SERVERS in contract_common.py."""
         if name not in self.servers:
             self.servers[name] = Server(self, name)
             # The first client starts what the server keeps for good, its heartbeat loop for one.
