@@ -21,9 +21,9 @@ ORDER = [
     *("exceptions", "json", "packet", "payload", "settings", "session", "heartbeat"),
     *("request", "response", "static_files", "websocket"),
     # Layer 1: shared by sync and async, never waits.
-    *("driver", "manager", "base_server"),
+    *("driver", "manager", "base_server", "base_socket"),
     # Layer 2: shells.
-    *("socket", "server", "middleware"),
+    *("socket", "server", "middleware", "asgi"),
     # The package itself, and what is only ever loaded by name.
     *("__init__", "gunicorn"),
 ]
@@ -119,7 +119,8 @@ def test_importing_the_package_loads_no_driver() -> None:
     script = """
 import sys
 import engineio
-heavy = ("gevent", "eventlet", "gunicorn", "werkzeug", "greenlet", "geventwebsocket", "asyncio")
+heavy = ("gevent", "eventlet", "gunicorn", "werkzeug", "greenlet", "geventwebsocket")
+heavy += ("aiohttp", "sanic", "tornado", "uvicorn", "starlette")
 loaded = [name for name in sys.modules if name.partition(".")[0] in heavy]
 loaded += [name for name in sys.modules if name.startswith("engineio.async_drivers")]
 print(*loaded)
@@ -134,7 +135,7 @@ def test_what_other_packages_reach_through_the_package() -> None:
     script = """
 import engineio
 engineio.exceptions.ConnectionError, engineio.packet.Packet, engineio.payload.Payload
-engineio.json.dumps, engineio.Server.reason, engineio.WSGIApp, engineio.Middleware
+engineio.json.dumps, engineio.Server.reason, engineio.WSGIApp, engineio.Middleware, engineio.ASGIApp
 engineio.socket.Socket
 """
     subprocess.run([sys.executable, "-c", script], check=True)
