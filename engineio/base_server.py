@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import time
 import warnings
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
@@ -10,11 +11,12 @@ from typing import Any, TypeVar, overload
 
 from engineio import packet as wire
 from engineio import payload, response
-from engineio.driver import Driver, choose
+from engineio.driver import Driver, Loop, choose
+from engineio.exceptions import PacketError, ProtocolError
 from engineio.heartbeat import Heartbeat
 from engineio.manager import Manager
 from engineio.packet import Packet
-from engineio.request import Environ, Reject, Request
+from engineio.request import Environ, Reject, Request, positional_arguments
 from engineio.response import Headers, Response
 from engineio.settings import VALID_TRANSPORTS, WEBSOCKET, Settings
 
@@ -98,6 +100,7 @@ class BaseServer(Settings):
         self.service_task_handle: Any = None
         self.service_task_event: Any = None
         self.manager: Any = kwargs.pop("client_manager", None) or Manager()
+        self._arity: dict[str, tuple[Callable[..., Any], int]] = {}
         self._numbers = count(secrets.randbelow(1 << 24))
         # Nothing depends on an automatic choice yet, so the first request may still change it.
         self._mode_is_open = async_mode is None
@@ -123,6 +126,11 @@ class BaseServer(Settings):
     def is_asyncio_based(self) -> bool:
         """Return whether the handlers may be coroutines."""
         return False
+
+    @property
+    def loop(self) -> Loop:
+        """What runs this server's handlers and timers."""
+        raise NotImplementedError
 
     @property
     def sockets(self) -> dict[str, Any]:
@@ -184,6 +192,22 @@ class BaseServer(Settings):
         self._mode_is_open = False
         return self.driver.event(*args, **kwargs)
 
+    def wake_at(self, due: float, sid: str) -> None:
+        """Have a session looked after when its deadline comes."""
+        if self.heartbeat.push(due, sid) and self.service_task_event is not None:
+            self.service_task_event.set()
+
+    def plan_farewell(self, sid: str) -> None:
+        """Forget an ended session when its client had enough time to fetch its last packets."""
+        self.wake_at(time.monotonic() + FAREWELL_TIME, sid)
+
+    def _arguments_of(self, event: str, handler: Callable[..., Any]) -> int:
+        """Return how many arguments the handler of an event takes."""
+        known = self._arity.get(event)
+        if known is None or known[0] is not handler:
+            known = self._arity[event] = (handler, positional_arguments(handler))
+        return known[1]
+
     def _get_socket(self, sid: str) -> Any:
         socket = self.manager.get(sid)
         if socket is None:
@@ -244,6 +268,14 @@ class BaseServer(Settings):
             return self._method_not_found()
         return response.error(reject.status, code, message)
 
+    def _end_badly(self, socket: Any, error: ProtocolError) -> Response:
+        """End a session whose client broke the protocol, and answer its request."""
+        if not socket.closing:  # else it has ended for this, and that was logged
+            self.log_fault(socket.sid, error)
+        malformed = isinstance(error, PacketError)
+        socket.end(self.reason.PARSE_ERROR if malformed else self.reason.TRANSPORT_ERROR)
+        return self._bad_request()
+
     # -- logging -------------------------------------------------------------------------------
 
     def _log_error_once(self, message: str, message_key: str) -> None:
@@ -255,6 +287,9 @@ class BaseServer(Settings):
             )
         else:
             self.logger.info(message)
+
+    def _warn_unknown(self, sid: str) -> None:
+        self.logger.warning("Cannot send to sid %s", printable(sid))
 
     def log_fault(self, sid: str, error: Exception) -> None:
         """Log what a connected client did wrong."""

@@ -5,7 +5,7 @@ processes replaces this one (`client_manager=`) and forwards what belongs to ano
 """
 
 from collections.abc import Iterable
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from engineio.packet import Packet
 
@@ -15,8 +15,8 @@ class Member(Protocol):
 
     sid: str
 
-    def send(self, pkt: Packet) -> Any:
-        """Send a packet; False (or a coroutine of it) if the client is gone."""
+    def push(self, pkt: Packet) -> bool:
+        """Send a packet, without waiting. Returns False if the client is gone."""
 
 
 AnyMember = TypeVar("AnyMember", bound=Member)
@@ -45,10 +45,10 @@ class Manager(Generic[AnyMember]):
         """Return the sessions there are now, as a snapshot."""
         return list(self.sockets.values())
 
-    def send(self, sid: str, packet: Packet) -> Any:
+    def send(self, sid: str, packet: Packet) -> bool:
         """Send a packet to one client. Returns False if there is no such client."""
         socket = self.sockets.get(sid)
-        return socket is not None and socket.send(packet)
+        return socket is not None and socket.push(packet)
 
     def leave(self, socket: AnyMember) -> None:
         """Keep an ended session that its client may fetch the last packets of."""

@@ -9,9 +9,10 @@ from typing import Any
 
 from engineio import packet as wire
 from engineio import response
-from engineio.base_server import FAREWELL_TIME, BaseServer, printable
+from engineio.base_server import BaseServer
+from engineio.base_socket import BadLengthError
 from engineio.driver import SYNC_MODES, Loop, load
-from engineio.exceptions import ContentTooLongError, DriverError, PacketError, ProtocolError
+from engineio.exceptions import ContentTooLongError, DriverError, ProtocolError
 from engineio.packet import Packet
 from engineio.request import (
     BAD_REQUEST,
@@ -24,13 +25,12 @@ from engineio.request import (
     Reject,
     Request,
     Upgrade,
-    positional_arguments,
     route,
 )
 from engineio.response import Response
 from engineio.session import Beat, Life
 from engineio.settings import WEBSOCKET
-from engineio.socket import BadLengthError, Socket
+from engineio.socket import Socket
 
 STOP_CHECK = 0.5  # seconds
 
@@ -79,7 +79,6 @@ class Server(BaseServer):
         self._start_lock = self.driver.lock()
         self._stopping = False
         self._fitting: set[type | None] = set()
-        self._arity: dict[str, tuple[Callable[..., Any], int]] = {}
 
     def async_modes(self) -> list[str]:
         """Return the modes of this kind of server, in the order they are tried."""
@@ -110,9 +109,6 @@ class Server(BaseServer):
         """Send a packet to a client, without waiting. One packet may go to many clients."""
         if not self.manager.send(sid, pkt):
             self._warn_unknown(sid)
-
-    def _warn_unknown(self, sid: str) -> None:
-        self.logger.warning("Cannot send to sid %s", printable(sid))
 
     def get_session(self, sid: str) -> dict[Any, Any]:
         """Return the dictionary kept for a client; changes to it stay.
@@ -248,13 +244,6 @@ class Server(BaseServer):
             return self._end_badly(socket, error)
         return self._ok(headers=[])
 
-    def _end_badly(self, socket: Socket, error: ProtocolError) -> Response:
-        if not socket.closing:  # else it has ended for this, and that was logged
-            self.log_fault(socket.sid, error)
-        malformed = isinstance(error, PacketError)
-        socket.end(self.reason.PARSE_ERROR if malformed else self.reason.TRANSPORT_ERROR)
-        return self._bad_request()
-
     def _connect(
         self, decision: Connect, request: Request, start_response: Any, connection: Any
     ) -> Response | list[bytes]:
@@ -269,7 +258,7 @@ class Server(BaseServer):
         self._start_service()
         socket = Socket(self, self.generate_id())
         upgrades = self._upgrades(socket.sid, decision.transport) if connection else []
-        socket.send(self._open_packet(socket.sid, upgrades))
+        socket.push(self._open_packet(socket.sid, upgrades))
         self.manager.add(socket)
         accepted = False
         try:
@@ -315,10 +304,7 @@ class Server(BaseServer):
         if handler is None:
             return None
         try:
-            known = self._arity.get(event)
-            if known is None or known[0] is not handler:
-                known = self._arity[event] = (handler, positional_arguments(handler))
-            return handler(*args[: known[1]])
+            return handler(*args[: self._arguments_of(event, handler)])
         except Exception:
             self.logger.exception("%s handler error", event)
             return False
@@ -373,15 +359,6 @@ class Server(BaseServer):
             self.service_task_event = self.driver.event()
             self.service_task_handle = self.driver.thread(target=self._service_task)
         self.service_task_handle.start()
-
-    def wake_at(self, due: float, sid: str) -> None:
-        """Have a session looked after when its deadline comes."""
-        if self.heartbeat.push(due, sid) and self.service_task_event is not None:
-            self.service_task_event.set()
-
-    def plan_farewell(self, sid: str) -> None:
-        """Forget an ended session when its client had enough time to fetch its last packets."""
-        self.wake_at(time.monotonic() + FAREWELL_TIME, sid)
 
     def _service_task(self) -> None:
         """Send pings and drop clients that do not answer: one thread for all clients."""

@@ -13,7 +13,7 @@ class Member:
         self.packets: list[Packet] = []
         self.is_gone = False
 
-    def send(self, pkt: Packet) -> bool:
+    def push(self, pkt: Packet) -> bool:
         if self.is_gone:
             return False
         self.packets.append(pkt)

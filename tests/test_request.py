@@ -42,7 +42,7 @@ WEBSOCKET = {"HTTP_UPGRADE": "websocket", "HTTP_CONNECTION": "Upgrade"}
 class Client(Session):
     """A session for the table of sessions."""
 
-    def send(self, pkt: Packet) -> bool:
+    def push(self, pkt: Packet) -> bool:
         with self.lock:
             self.enqueue(pkt)
         return True

@@ -34,7 +34,7 @@ from engineio.settings import Settings
 class Client(Session):
     """A session for the table of sessions."""
 
-    def send(self, pkt: Packet) -> bool:
+    def push(self, pkt: Packet) -> bool:
         with self.lock:
             self.enqueue(pkt)
         return True
@@ -58,7 +58,7 @@ packet = Packet(wire.MESSAGE, "hello, this is thirty-two bytes.")
 
 
 def send_and_poll() -> None:
-    client.send(packet)
+    client.push(packet)
     client.start_poll()
     client.answer_poll(None, nothing)
     client.end_poll()
@@ -67,7 +67,7 @@ def send_and_poll() -> None:
 def poll_that_waits() -> None:
     client.start_poll()
     client.answer_poll(None, nothing)
-    client.send(packet)
+    client.push(packet)
     client.answer_poll(None, nothing)
     client.end_poll()
 
