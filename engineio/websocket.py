@@ -58,6 +58,7 @@ _DEFLATE_DEFAULTS: Mapping[str, Any] = {
 
 _TEXT = 0x81  # first byte of a final text frame, no reserved bits
 _BINARY = 0x82
+_CLOSE = 0x88
 _DATA = (_TEXT, _BINARY)
 _OPCODES = frozenset(Opcode)
 
@@ -358,17 +359,17 @@ class WebSocketProtocol:
         """
         if not self.is_open:
             return b""
-        library = self._library or self._start_library()
         fitting = reason.encode(errors="replace")[:_MAX_REASON].decode(errors="ignore")
         try:
-            library.send_close(code, fitting)
+            payload = Close(code, fitting).serialize()
         except LibraryError as exc:
             raise ValueError(f"close code {code!r}: {exc}") from None
-        library.parts = []
         self.is_open = False
         self.is_closing = True
         self._plain = False
-        return b"".join(library.data_to_send())
+        if self._library is not None:
+            self._tell_closing(self._library)
+        return Frame(Opcode.CLOSE, payload).serialize(mask=False)
 
     # Receiving, beside the fast path.
 
@@ -431,6 +432,10 @@ class WebSocketProtocol:
                 self._fail(1007, _describe(exc))
             return end
 
+        if head == _CLOSE and length <= 125 and end <= size and self._library is None:
+            payload = apply_mask(data[start:end], bytes(data[start - 4 : start]))
+            if self._take_close(payload):
+                return size
         self._feed(data[position:end], messages)
         if end > size and self.close_code is None:
             self.wants = end - size
@@ -448,7 +453,15 @@ class WebSocketProtocol:
     def _start_library(self) -> _Library:
         library = self._library = _Library()
         library.extensions = list(self._extensions)
+        if self.is_closing:
+            self._tell_closing(library)
         return library
+
+    def _tell_closing(self, library: _Library) -> None:
+        """Let the library know of a close frame that was sent without it."""
+        library.send_close(1000)
+        library.data_to_send()
+        library.parts = []
 
     def _feed(self, data: bytes | bytearray, messages: list[str | bytes]) -> None:
         """Give the library a frame, or a part of one."""
@@ -504,6 +517,18 @@ class WebSocketProtocol:
         self._plain = frame.fin
 
     # Closing.
+
+    def _take_close(self, payload: bytes) -> bool:
+        """Take a close frame. Returns False for one that breaks a rule: the library says which."""
+        # Every connection ends with one, and for most it would be all that the library does.
+        try:
+            close = Close.parse(payload)
+        except (LibraryError, UnicodeDecodeError):
+            return False
+        if self.is_open:
+            self._output += Frame(Opcode.CLOSE, payload).serialize(mask=False)
+        self._closed_by_peer(close)
+        return True
 
     def _closed_by_peer(self, close: Close) -> None:
         self.closed_by_peer = True
