@@ -11,10 +11,12 @@ that make it fast:
   handler is still running - so it waits for something - is a second greenlet started to go on.
 """
 
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from engineio.driver import Worker
 
@@ -32,7 +34,6 @@ class GreenLoop:
         switch_to_hub: Callable[[], Any],
         switch_quickly: Callable[[], Any],
         soon: Callable[[Callable[[], Any]], Any],
-        spawn: Callable[..., Any],
     ) -> None:
         # Wait: let the hub run until it switches back here.
         self.switch_to_hub = switch_to_hub
@@ -40,14 +41,18 @@ class GreenLoop:
         self.switch_quickly = switch_quickly
         # Run a function in the hub before it waits for anything.
         self.soon = soon
-        self._spawn = spawn
         self.dirty: list[GreenStream] = []
+        self._ready: deque[Callable[[], Any]] = deque()
         self._entered: list[tuple[Worker, int]] = []
         self._hangups = Hangups()
         self._sweeps = False
         self.is_scheduled = False
 
     # -- what a library supplies --
+
+    def hub(self) -> greenlet:
+        """Return the greenlet that the hub runs in."""
+        raise NotImplementedError
 
     def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
         """Run a function in the hub after `delay` seconds. Returns how to cancel it."""
@@ -65,7 +70,18 @@ class GreenLoop:
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a function soon, in a greenlet of its own."""
-        self._spawn(function, *args)
+        # A bare greenlet: `gevent.spawn` costs ten times as much, since it keeps where from.
+        self.resume(greenlet(partial(function, *args), self.hub()).switch)
+
+    def waiter(self) -> "GreenWaiter":
+        """Return something that one greenlet waits for once."""
+        return GreenWaiter(self)
+
+    def resume(self, switch: Callable[[], Any]) -> None:
+        """Switch to a greenlet soon, from the hub."""
+        self._ready.append(switch)
+        if not self.is_scheduled:
+            self.schedule()
 
     def schedule(self) -> None:
         """Have `_on_hub` run before the hub waits."""
@@ -74,8 +90,18 @@ class GreenLoop:
             self.soon(self._on_hub)
 
     def _on_hub(self) -> None:
-        # In the hub: whoever entered and has not left is in the middle of a handler, waiting.
+        ready = self._ready
+        try:
+            for _ in range(len(ready)):
+                ready.popleft()()
+        except BaseException:  # of one greenlet: the others have their turn in the next round
+            self.is_scheduled = False
+            self.schedule()
+            raise
         self.is_scheduled = False
+        if ready:
+            self.schedule()
+        # In the hub: whoever entered and has not left is in the middle of a handler, waiting.
         entered, self._entered = self._entered, []
         for worker, entry in entered:
             worker.overtake(entry)
@@ -109,6 +135,41 @@ class GreenLoop:
 
     def stop(self) -> None:
         """Nothing to do: the hub is not ours."""
+
+
+class GreenWaiter:
+    """What one greenlet waits for once, at a fifth of the price of an Event."""
+
+    __slots__ = ("_greenlet", "_is_over", "_loop")
+
+    def __init__(self, loop: GreenLoop) -> None:
+        self._loop = loop
+        self._greenlet: Any = None
+        self._is_over = False
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for `wake`, at most `timeout` seconds."""
+        if self._is_over:
+            return
+        cancel = None if timeout is None else self._loop.call_later(timeout, self.wake)
+        self._greenlet = getcurrent()
+        try:
+            self._loop.switch_to_hub()
+        finally:
+            self._greenlet = None
+            if cancel is not None:
+                cancel()
+
+    def wake(self) -> None:
+        """End the wait, also one that has not begun."""
+        if not self._is_over:
+            self._is_over = True
+            if self._greenlet is not None:
+                self._loop.resume(self._resume)
+
+    def _resume(self) -> None:
+        if self._greenlet is not None:  # else it was killed meanwhile
+            self._greenlet.switch()
 
 
 class GreenStream(BufferedStream):
@@ -199,7 +260,7 @@ class GreenStream(BufferedStream):
         reader, self._reader = self._reader, None
         if self._waits:  # somebody else than the one that was killed while it finished
             self._waits = False
-            self._loop.soon(reader.switch)
+            self._loop.resume(reader.switch)
 
 
 class GreenWebSocket(WSGIWebSocket):

@@ -6,6 +6,7 @@ from typing import Any
 
 from engineio.driver import Loop, Stream
 from engineio.exceptions import ProtocolError
+from engineio.request import Request
 from engineio.websocket import Handshake, WebSocketProtocol, handshake
 
 from ._handover import Environ, Handover, StartResponse
@@ -177,12 +178,17 @@ class WSGIWebSocket:
 
     def check(self, environ: Environ) -> Handshake:
         """Return how to answer the handshake. Raises `ProtocolError` if it can't succeed."""
-        connection = self.server.find_connection(environ)
+        request = Request.parse(environ)
+        connection = request.connection or self.server.find_connection(environ)
         if connection is None:
             raise ProtocolError("this server gives no access to its socket")
-        if connection.is_open_websocket:
-            return Handshake([], [])  # its 101 is out, without extensions
-        return handshake(environ, self.server.per_message_deflate)
+        if request.handshake is None:
+            if connection.is_open_websocket:
+                request.handshake = Handshake([], [])  # its 101 is out, without extensions
+            else:
+                request.handshake = handshake(environ, self.server.per_message_deflate)
+        accepted: Handshake = request.handshake
+        return accepted
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """Answer the handshake, run the handler, end the connection."""
@@ -191,12 +197,15 @@ class WSGIWebSocket:
         if found is None:
             raise ProtocolError("this server gives no access to its socket")
         try:
-            received = found.begin(start_response, answer.headers)
+            head, received = found.begin(start_response, answer.headers)
         except OSError:  # the peer has gone already; its handler will find out
-            received = b""
+            head = received = b""
         driver = self.server.driver
+        stream = self.stream(found.sock)
+        if head:
+            stream.push(head)
         websocket = WebSocket(
-            self.stream(found.sock),
+            stream,
             WebSocketProtocol(self.server.max_http_buffer_size, answer.extensions),
             self.server.loop,
             driver.lock(),

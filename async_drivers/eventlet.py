@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from greenlet import getcurrent
+from greenlet import getcurrent, greenlet
 
 from engineio.driver import Driver
 
@@ -48,8 +48,12 @@ class EventletLoop(GreenLoop):
             switch_to_hub=hub.switch,
             switch_quickly=lambda: hub.greenlet.switch(),  # noqa: PLW0108 - it may be replaced
             soon=partial(hub.schedule_call_global, 0),
-            spawn=eventlet.spawn_n,
         )
+
+    def hub(self) -> greenlet:
+        """Return the greenlet that the hub runs in."""
+        running: greenlet = self._hub.greenlet
+        return running
 
     def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
         """Run a function in the hub after `delay` seconds. Returns how to cancel it."""

@@ -55,8 +55,11 @@ class GeventLoop(GreenLoop):
             switch_to_hub=self._hub.switch,
             switch_quickly=partial(greenlet.switch, self._hub),
             soon=self._loop.run_callback,
-            spawn=gevent.spawn,
         )
+
+    def hub(self) -> greenlet:
+        """Return the greenlet that the hub runs in."""
+        return self._hub
 
     def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
         """Run a function in the hub after `delay` seconds. Returns how to cancel it."""

@@ -57,20 +57,23 @@ class Pool:
     def __init__(self, limit: int = MAX_THREADS, idle: float = IDLE_THREAD) -> None:
         self._limit = limit
         self._idle_time = idle
-        self._condition = threading.Condition(threading.Lock())
-        self._tasks: deque[tuple[Callable[..., Any], tuple[Any, ...]]] = deque()
+        self._lock = threading.Lock()
+        self._tasks: deque[_Task] = deque()
         self._threads: set[threading.Thread] = set()
-        self._idle = 0
+        self._idle: list[_Seat] = []
         self._stopping = False
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a function in a thread; beyond the limit of threads, when one becomes free."""
-        with self._condition:
+        with self._lock:
             self._stopping = False
-            self._tasks.append((function, args))
-            if self._idle >= len(self._tasks):
-                self._condition.notify()
+            if self._idle:
+                # Whoever was busy last: its memory is still in the caches, and the others may end.
+                seat = self._idle.pop()
+                seat.task = (function, args)
+                seat.waiter.wake()
                 return
+            self._tasks.append((function, args))
             if len(self._threads) < self._limit:
                 self._start()
 
@@ -80,35 +83,73 @@ class Pool:
         thread.start()
 
     def _run(self) -> None:
-        while True:
-            with self._condition:
-                self._idle += 1
-                self._condition.wait_for(
-                    lambda: self._tasks or self._stopping, timeout=self._idle_time
-                )
-                self._idle -= 1
-                if not self._tasks:
-                    self._threads.discard(threading.current_thread())
-                    return
-                function, args = self._tasks.popleft()
-            try:
+        try:
+            while (task := self._next_task()) is not None:
+                function, args = task
                 function(*args)
-            except BaseException:  # this thread ends; its place is free
-                with self._condition:
-                    self._threads.discard(threading.current_thread())
-                    if self._tasks:
-                        self._start()
-                raise
-            del function, args  # or they would live until the next task
+                del task, function, args  # or they would live until the next task
+        finally:
+            with self._lock:
+                self._threads.discard(threading.current_thread())
+                if self._tasks:  # a task has raised, and this thread ends
+                    self._start()
+
+    def _next_task(self) -> "_Task | None":
+        """Wait for something to do; None if there was nothing for too long."""
+        with self._lock:
+            if self._tasks:
+                return self._tasks.popleft()
+            if self._stopping:
+                return None
+            seat = _Seat()
+            self._idle.append(seat)
+        seat.waiter.wait(self._idle_time)
+        with self._lock:
+            if seat in self._idle:  # time is up
+                self._idle.remove(seat)
+            return seat.task
 
     def stop(self) -> None:
         """End the threads, the busy ones as soon as they are done."""
-        with self._condition:
+        with self._lock:
             self._stopping = True
-            idle = [thread for thread in self._threads if thread is not threading.current_thread()]
-            self._condition.notify_all()
-        for thread in idle:
+            threads = [each for each in self._threads if each is not threading.current_thread()]
+            for seat in self._idle:
+                seat.waiter.wake()
+            self._idle.clear()
+        for thread in threads:
             thread.join(TICK)
+
+
+_Task = tuple[Callable[..., Any], tuple[Any, ...]]
+
+
+class ThreadWaiter:
+    """What one thread waits for once: a lock, which is most of what is inside of an Event."""
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for `wake`, at most `timeout` seconds."""
+        self._lock.acquire(timeout=-1 if timeout is None else timeout)
+
+    def wake(self) -> None:
+        """End the wait, also one that has not begun. To be called once."""
+        self._lock.release()
+
+
+class _Seat:
+    """Where an idle thread waits for its next task."""
+
+    __slots__ = ("task", "waiter")
+
+    def __init__(self) -> None:
+        self.task: _Task | None = None
+        self.waiter = ThreadWaiter()
 
 
 class ThreadLoop:
@@ -117,6 +158,7 @@ class ThreadLoop:
     def __init__(self) -> None:
         self.pool = Pool()
         self.spawn = self.pool.spawn
+        self.waiter = ThreadWaiter
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._commands: deque[Callable[[], Any]] = deque()

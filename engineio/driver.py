@@ -13,10 +13,14 @@ from typing import Any, NamedTuple, Protocol
 from engineio.exceptions import DriverError
 
 SYNC_MODES = ["eventlet", "gevent_uwsgi", "gevent", "threading"]
+ASYNC_MODES = ["aiohttp", "sanic", "tornado", "asgi"]
 
 PACKAGES = {
     "eventlet": "pip install 'python-engineio[eventlet]'",
     "gevent": "pip install 'python-engineio[gevent]'",
+    "aiohttp": "pip install aiohttp",
+    "sanic": "pip install sanic",
+    "tornado": "pip install tornado",
     "gevent_uwsgi": "run under uWSGI with --gevent, and pip install 'python-engineio[gevent]'",
 }
 
@@ -55,6 +59,16 @@ class Stream(Protocol):
         """Give the socket back to its server; nothing may be called afterwards."""
 
 
+class Waiter(Protocol):
+    """What one thread or greenlet waits for once; lighter than an event."""
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for `wake`, at most `timeout` seconds."""
+
+    def wake(self) -> None:
+        """End the wait, also one that has not begun. To be called once."""
+
+
 class Worker(Protocol):
     """Something whose handlers run in a loop's care: a client's socket.
 
@@ -76,6 +90,9 @@ class Loop(Protocol):
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a function soon, in a thread or greenlet of its own."""
+
+    def waiter(self) -> Waiter:
+        """Return something to wait for once."""
 
     def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
         """Run a function that does not wait after `delay` seconds. Returns how to cancel it."""
@@ -127,15 +144,84 @@ class Driver(NamedTuple):
         return {name: getattr(self, name) for name in names}
 
 
-def load(mode: str) -> Driver:
-    """Import the driver of a mode. Raises `DriverError` with what to install if it can't."""
+class AsyncLoop(Protocol):
+    """What the asyncio shells need of the event loop; see `Loop` for what has the same name."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this is the event loop that runs."""
+
+    def spawn(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Run a coroutine function soon, in a task of its own, which is returned."""
+
+    def spawn_apart(self, function: Callable[..., Any], *args: Any) -> Any:
+        """Do as `spawn` in a context that is no client's."""
+
+    async def finish(self, function: Callable[..., Any], *args: Any) -> None:
+        """Run a coroutine function to its end even if the caller is cancelled meanwhile."""
+
+    def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
+        """Run a function that does not wait after `delay` seconds. Returns how to cancel it."""
+
+    def waiter(self) -> Any:
+        """Return something to wait for once, with `wake` and a coroutine `wait`."""
+
+    def current_task(self) -> Any:
+        """Return the task that runs."""
+
+    def is_cancelled(self) -> bool:
+        """Tell whether somebody has cancelled the task that runs."""
+
+    def enter(self, worker: Worker, entry: int) -> None:
+        """Note that `worker` is about to run handlers."""
+
+    async def stop(self) -> None:
+        """End the tasks that belong to this loop, except the one that runs."""
+
+
+class AsyncDriver(NamedTuple):
+    """One async mode of `AsyncServer`."""
+
+    translate_request: Callable[..., Any]
+    """The environ of a request, from what the web framework gives to its handlers."""
+    make_response: Callable[[str, list[tuple[str, str]], bytes, dict[str, Any]], Any]
+    """The framework's response, from a status line, headers, body and environ."""
+    websocket: Callable[..., Any]
+    create_route: Callable[[Any, Any, str], None] | None
+    """What `attach` does with an application, the server and a path, or None."""
+    connection: Callable[[dict[str, Any]], Any]
+    """What can wait for the end of a request's connection, or None."""
+    queue: Callable[..., Any]
+    queue_empty: type[Exception]
+    event: Callable[..., Any]
+    sleep: Callable[[float], Any]
+    lock: Callable[[], AbstractContextManager[Any]]
+    loop: Callable[[Callable[[float], Any]], AsyncLoop]
+    """The event loop that runs; it is given what to call when it was held up, with the seconds."""
+    alarm: Callable[[AsyncLoop], Any]
+    """An event whose `wait` takes a timeout."""
+    create_handler: Callable[[Any], Any] | None = None
+    """Return the request handler class for a server, where that is what a framework wants."""
+
+    def primitives(self) -> dict[str, Any]:
+        """Return what python-engineio's drivers published as their `_async` dictionary."""
+        names = ["translate_request", "make_response", "websocket"]
+        if self.create_route is not None:
+            names.append("create_route")
+        return {"asyncio": True, **{name: getattr(self, name) for name in names}}
+
+
+def load(mode: str) -> Any:
+    """Return the `Driver` or `AsyncDriver` of a mode.
+
+    Raises `DriverError` with what to install if it can't be imported.
+    """
     try:
         module = import_module(f"engineio.async_drivers.{mode}")
     except ImportError as error:
         advice = PACKAGES.get(mode, "check the installation")
         raise DriverError(f"async_mode {mode!r} needs {error.name or error}: {advice}") from error
-    driver: Driver = module.driver
-    return driver
+    return module.driver
 
 
 def running_mode() -> str | None:
@@ -168,7 +254,7 @@ def _uwsgi_has_gevent() -> bool:
     return "gevent" in options or b"gevent" in options
 
 
-def choose(mode: str | None, modes: Iterable[str]) -> tuple[str, Driver]:
+def choose(mode: str | None, modes: Iterable[str]) -> tuple[str, Any]:
     """Load the driver of `mode`, or with None the first of `modes` that this process offers.
 
     Raises `ValueError` for a mode that is not among `modes`, `DriverError` for one whose

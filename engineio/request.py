@@ -53,6 +53,8 @@ class Request:
     wants_websocket: bool
     connection: Any = None
     """What the driver knows of the connection it came over, once the server has looked."""
+    handshake: Any = None
+    """How the driver will answer a WebSocket handshake, once it has checked it."""
 
     @classmethod
     def parse(cls, environ: Environ) -> "Request":

@@ -64,9 +64,7 @@ class Socket(BaseSocket):
 
     # -- sending -------------------------------------------------------------------------------
 
-    def send(self, pkt: Packet) -> bool:
-        """Send a packet, without waiting. Returns False if the client is gone."""
-        return self.push(pkt)
+    send = BaseSocket.push
 
     def _put(self, ws: Any, data: Any) -> None:
         ws.send(data)
@@ -229,7 +227,7 @@ class Socket(BaseSocket):
         return packets
 
     def _wait_for_packets(self, connection: Any, limit: int | None) -> list[Packet]:
-        server = self.server
+        loop = self.server.loop
         self.start_poll()
         stop_watching = None
         try:
@@ -237,13 +235,13 @@ class Socket(BaseSocket):
             if packets:
                 return packets
             if connection is not None:
-                stop_watching = server.loop.watch(connection.sock, self._poll_aborted)
+                stop_watching = loop.watch(connection.sock, self._poll_aborted)
             while not packets:
-                event = server.create_event()
-                packets = self.answer_poll(limit, event.set)
+                waiter = loop.waiter()
+                packets = self.answer_poll(limit, waiter.wake)
                 if not packets:
                     is_probing = self.carrier is Carrier.PROBING
-                    event.wait(PROBE_INTERVAL if is_probing else None)
+                    waiter.wait(PROBE_INTERVAL if is_probing else None)
                     if connection is not None and connection.has_hung_up():
                         # Whatever waits is not lost on a connection that is.
                         self._poll_aborted()

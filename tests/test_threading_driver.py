@@ -55,7 +55,7 @@ def test_threads_are_used_again() -> None:
     pool = Pool()
     first = run_in(pool)
     for _ in range(20):
-        eventually(lambda: pool._idle == 1)
+        eventually(lambda: len(pool._idle) == 1)
         assert run_in(pool) is first
     pool.stop()
 
@@ -72,7 +72,7 @@ def test_no_task_waits_for_a_busy_thread() -> None:
 def test_a_burst_on_an_idle_pool() -> None:
     pool = Pool()
     run_in(pool)
-    eventually(lambda: pool._idle == 1)
+    eventually(lambda: len(pool._idle) == 1)
     # More than there are idle threads, before any of them has woken.
     barrier = threading.Barrier(6)
     for _ in range(5):
