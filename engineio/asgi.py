@@ -234,6 +234,9 @@ def _refuser(scope: Scope, send: Send) -> Send:
     async def refuse(message: Message) -> None:
         if has_response:
             await send({**message, "type": "websocket." + message["type"]})
+            # uvicorn 0.54 logs an error unless the connection, which it closes now, is gone when
+            # the application returns (uvicorn pull request 3138).
+            await asyncio.sleep(0)
         elif message["type"] == "http.response.start":
             await send({"type": "websocket.close"})
 
