@@ -5,13 +5,13 @@ import secrets
 import time
 import warnings
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any, TypeVar, overload
 
 from engineio import packet as wire
 from engineio import payload, response
-from engineio.driver import Driver, Loop, choose
+from engineio.driver import AsyncDriver, Driver, choose
 from engineio.exceptions import PacketError, ProtocolError
 from engineio.heartbeat import Heartbeat
 from engineio.manager import Manager
@@ -114,7 +114,10 @@ class BaseServer(Settings):
     def _set_up(self) -> None:
         """Give a kind of server what it keeps besides."""
 
-    def _use(self, mode: str, driver: Driver) -> None:
+    driver: Any
+    loop: Any
+
+    def _use(self, mode: str, driver: Driver | AsyncDriver) -> None:
         self.async_mode = mode
         self.driver = driver
         self._async = driver.primitives()
@@ -128,15 +131,15 @@ class BaseServer(Settings):
         return False
 
     @property
-    def loop(self) -> Loop:
-        """What runs this server's handlers and timers."""
-        raise NotImplementedError
-
-    @property
     def sockets(self) -> dict[str, Any]:
         """The clients' sockets by sid."""
         sockets: dict[str, Any] = self.manager.sockets
         return sockets
+
+    @property
+    def sids(self) -> tuple[str, ...]:
+        """The clients that are connected now: a copy, safe to go through while they come and go."""
+        return tuple(socket.sid for socket in self.manager.all() if socket.connected)
 
     @overload
     def on(self, event: str) -> Callable[[Handler], Handler]: ...
@@ -185,12 +188,20 @@ class BaseServer(Settings):
 
     def get_queue_empty_exception(self) -> type[Exception]:
         """Return what a queue of `create_queue` raises when it has nothing to give."""
-        return self.driver.queue_empty
+        empty: type[Exception] = self.driver.queue_empty
+        return empty
 
     def create_event(self, *args: Any, **kwargs: Any) -> Any:
         """Return an event (set, clear, is_set, wait) that suits the async mode."""
         self._mode_is_open = False
         return self.driver.event(*args, **kwargs)
+
+    def _broadcast(self, data: Any, skip: str | Iterable[str] | None) -> None:
+        packet = Packet(wire.MESSAGE, data)
+        skipped = {skip} if isinstance(skip, str) else set(skip or ())
+        for socket in self.manager.all():
+            if socket.connected and socket.sid not in skipped:
+                socket.push(packet)
 
     def wake_at(self, due: float, sid: str) -> None:
         """Have a session looked after when its deadline comes."""

@@ -3,7 +3,7 @@
 import logging
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,7 +11,7 @@ from engineio import packet as wire
 from engineio import response
 from engineio.base_server import BaseServer
 from engineio.base_socket import BadLengthError
-from engineio.driver import SYNC_MODES, Loop, load
+from engineio.driver import SYNC_MODES, Driver, Loop, load
 from engineio.exceptions import ContentTooLongError, DriverError, ProtocolError
 from engineio.packet import Packet
 from engineio.request import (
@@ -74,6 +74,8 @@ class Server(BaseServer):
     :param kwargs: Unknown options are ignored, with one warning that names them.
     """
 
+    driver: Driver
+
     def _set_up(self) -> None:
         self._loop: Loop | None = None
         self._start_lock = self.driver.lock()
@@ -109,6 +111,13 @@ class Server(BaseServer):
         """Send a packet to a client, without waiting. One packet may go to many clients."""
         if not self.manager.send(sid, pkt):
             self._warn_unknown(sid)
+
+    def broadcast(self, data: Any, skip: str | Iterable[str] | None = None) -> None:
+        """Send a message to every client, encoded once, without waiting.
+
+        `data` as for `send`; `skip`: a sid, or several, that do not get it.
+        """
+        self._broadcast(data, skip)
 
     def get_session(self, sid: str) -> dict[Any, Any]:
         """Return the dictionary kept for a client; changes to it stay.

@@ -23,7 +23,7 @@ ORDER = [
     # Layer 1: shared by sync and async, never waits.
     *("driver", "manager", "base_server", "base_socket"),
     # Layer 2: shells.
-    *("socket", "server", "middleware", "asgi"),
+    *("socket", "server", "async_socket", "async_server", "middleware", "asgi"),
     # The package itself, and what is only ever loaded by name.
     *("__init__", "gunicorn"),
 ]

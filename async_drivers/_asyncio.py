@@ -1,0 +1,546 @@
+"""What the asyncio drivers have in common: the loop as the shells see it, streams, WebSockets.
+
+Everything runs in the event loop's thread. The rules that make it fast are those of `_green.py`:
+writing only marks a stream as dirty, dirty streams are written once per iteration of the loop, and
+a second task for a client is started only when a handler turns out to wait for something.
+
+A coroutine of a server that never has to wait (sending, mostly) is run without a task: `send` it
+once, and it has ended. If it does wait, a task goes on with it.
+"""
+
+import asyncio
+import contextvars
+import threading
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Generator
+from typing import Any
+
+from engineio.driver import Worker
+
+# How long a peer may take to answer our close frame, or to take what is left for it.
+CLOSE_TIMEOUT = 2.0  # seconds
+
+HANGUP_INTERVAL = 1.0  # seconds
+
+STALL = 1.0  # seconds the loop may be held up before that is worth a warning
+
+NORMAL = 1000
+ABNORMAL = 1006  # no close frame was received (RFC 6455, 7.1.5)
+VIOLATIONS = (1002, 1003, 1007, 1008, 1009)
+
+Message = str | bytes
+
+
+class AsyncLoop:
+    """The running event loop, as the shells of one server see it."""
+
+    def __init__(self, on_stall: Callable[[float], Any]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.dirty: list[AsyncStream] = []
+        self._on_stall = on_stall
+        self._entered: list[tuple[Any, int]] = []
+        self._entered_at = 0.0
+        self._is_scheduled = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+        # A callback would otherwise run in the context of the client that happened to schedule it.
+        self._context = contextvars.Context()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether this is the event loop that runs."""
+        return self.loop is asyncio.get_running_loop()
+
+    # -- tasks and timers --
+
+    def spawn(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+        """Run a coroutine function soon, in a task of its own, which is returned."""
+        task = self.loop.create_task(function(*args))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def spawn_apart(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+        """Do as `spawn` in a context that is no client's."""
+        return self._context.copy().run(self.spawn, function, *args)
+
+    async def finish(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> None:
+        """Run a coroutine function to its end even if the caller is cancelled meanwhile."""
+        await asyncio.shield(self.spawn(function, *args))
+
+    def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
+        """Run a function that does not wait after `delay` seconds. Returns how to cancel it."""
+        return self.loop.call_later(delay, function, context=self._context).cancel
+
+    def waiter(self) -> "Waiter":
+        """Return something to wait for once."""
+        return Waiter(self.loop)
+
+    def is_cancelled(self) -> bool:
+        """Tell whether somebody has cancelled the task that runs."""
+        task = self.current_task()
+        # Without this method (before Python 3.11) it can't be told, so believe it.
+        return task is None or not hasattr(task, "cancelling") or task.cancelling() > 0
+
+    def current_task(self) -> Any:
+        """Return the task that runs."""
+        return asyncio.current_task(self.loop)
+
+    async def stop(self) -> None:
+        """End the tasks that belong to this loop, except the one that runs."""
+        tasks = self._tasks - {self.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- who waits, who writes --
+
+    def schedule(self) -> None:
+        """Have `_tick` run in the next iteration."""
+        if not self._is_scheduled:
+            self._is_scheduled = True
+            self.loop.call_soon(self._tick, context=self._context)
+
+    def _tick(self) -> None:
+        # Whoever entered in the last iteration and has not left is waiting in a handler.
+        self._is_scheduled = False
+        entered = self._entered
+        if entered:
+            self._entered = []
+            stalled = time.monotonic() - self._entered_at
+            if stalled > STALL:
+                self._on_stall(stalled)
+            for worker, entry in entered:
+                if worker.dispatcher == entry:
+                    worker.context.run(worker.overtake, entry)
+        dirty = self.dirty
+        if dirty:
+            self.dirty = []
+            for stream in dirty:
+                if stream.is_dirty:
+                    stream.flush()
+
+    def enter(self, worker: Worker, entry: int) -> None:
+        """Note that `worker` is about to run handlers."""
+        if not self._entered:
+            self._entered_at = time.monotonic()
+            if not self._is_scheduled:
+                self.schedule()
+        self._entered.append((worker, entry))
+
+    def leave(self, worker: Worker, entry: int) -> None:
+        """Nothing to do: a worker that has left does not let itself be overtaken."""
+
+
+class Waiter:
+    """What one task waits for once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.future = loop.create_future()
+
+    def wake(self) -> None:
+        """End the wait, also one that has not begun."""
+        if not self.future.done():
+            self.future.set_result(None)
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait for `wake`, at most `timeout` seconds."""
+        if timeout is None:
+            await self.future
+            return
+        timer = self._loop.call_later(timeout, self.wake)
+        try:
+            await self.future
+        finally:
+            timer.cancel()
+
+
+class Alarm:
+    """An event whose wait has a timeout and needs no task for it."""
+
+    def __init__(self, loop: AsyncLoop) -> None:
+        self._loop = loop
+        self._is_set = False
+        self._waiter: Waiter | None = None
+
+    def set(self) -> None:
+        """End the wait, or the next one."""
+        self._is_set = True
+        if self._waiter is not None:
+            self._waiter.wake()
+
+    def clear(self) -> None:
+        """Make the next wait wait."""
+        self._is_set = False
+
+    async def wait(self, timeout: float | None = None) -> None:
+        """Wait for `set`, at most `timeout` seconds."""
+        if self._is_set:
+            return
+        self._waiter = self._loop.waiter()
+        try:
+            await self._waiter.wait(timeout)
+        finally:
+            self._waiter = None
+
+
+class _Rest:
+    """What is left of a coroutine that was stepped by hand and now waits for a future."""
+
+    def __init__(self, steps: Any, waits_for: Any) -> None:
+        self._steps = steps
+        self._waits_for = waits_for
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        steps = self._steps
+        waits_for = self._waits_for
+        try:
+            while True:
+                try:
+                    value = yield waits_for
+                except BaseException as error:
+                    waits_for = steps.throw(error)
+                else:
+                    waits_for = steps.send(value)
+        except StopIteration:
+            return
+
+
+class Race:
+    """An awaitable: the result of another one, or None if `future` is done first.
+
+    The other one runs in the task that awaits this, so that what it does with its task (a timeout,
+    a cancel scope) works, and no second task is needed. When it loses it is cancelled.
+    """
+
+    def __init__(self, awaitable: Awaitable[Any], future: "asyncio.Future[Any]") -> None:
+        self._awaitable = awaitable
+        self._future = future
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        steps: Any = self._awaitable.__await__()
+        has_lost = False
+        cancelled: BaseException | None = None  # by somebody else
+        error: BaseException | None
+        try:
+            waits_for = next(steps)
+            while True:
+                error = None
+                try:
+                    if waits_for is None:
+                        yield
+                    else:
+                        yield from self._either(waits_for, has_lost)
+                except BaseException as thrown:
+                    error = cancelled = thrown
+                is_done = waits_for is None or waits_for.done()
+                if error is None and not is_done and self._future.done() and not has_lost:
+                    has_lost = True
+                    if not hasattr(steps, "throw"):
+                        return None
+                    error = asyncio.CancelledError()
+                if error is None:
+                    waits_for = next(steps)
+                else:
+                    if not is_done:
+                        waits_for.cancel()  # as Task.cancel does
+                    waits_for = steps.throw(error)
+        except StopIteration as end:
+            return None if has_lost else end.value
+        except asyncio.CancelledError:
+            if has_lost and cancelled is None:
+                return None
+            raise
+
+    def _either(self, waits_for: Any, has_lost: bool) -> Generator[Any, Any, None]:
+        waits_for._asyncio_future_blocking = False  # `either` is what the task waits for
+        either = self._future.get_loop().create_future()
+
+        def wake(_: Any) -> None:
+            if not either.done():
+                either.set_result(None)
+
+        waits_for.add_done_callback(wake)
+        if not has_lost:
+            self._future.add_done_callback(wake)
+        try:
+            yield from either
+        finally:
+            waits_for.remove_done_callback(wake)
+            self._future.remove_done_callback(wake)
+
+
+class AsyncStream:
+    """What waits to be sent over a WebSocket. Nothing here waits."""
+
+    __slots__ = ("_ended", "_loop", "_out", "_task", "_websocket", "is_dirty", "size")
+
+    def __init__(self, websocket: "AsyncWebSocket", loop: AsyncLoop) -> None:
+        self.size = 0
+        """What was pushed and not yet given to the server, about in bytes."""
+        self.is_dirty = False
+        self._websocket = websocket
+        self._loop = loop
+        self._out: list[Message | int] = []  # an int is the code of a close frame
+        self._task: asyncio.Task[None] | None = None
+        self._ended = False
+
+    def push(self, data: Message) -> None:
+        """Send soon."""
+        if self._ended:
+            return
+        self.size += len(data)
+        self._out.append(data)
+        if not self.is_dirty:
+            self.is_dirty = True
+            self._loop.dirty.append(self)
+            self._loop.schedule()
+
+    def hold(self) -> None:
+        """Nothing to do: nothing is sent at once."""
+
+    def release(self) -> None:
+        """Nothing to do."""
+
+    def flush(self) -> None:
+        """Send what goes without waiting; the rest when the peer takes it."""
+        self.is_dirty = False
+        if self._task is not None:
+            return
+        websocket = self._websocket
+        out, self._out = self._out, []
+        for position, item in enumerate(out):
+            try:
+                steps: Any = websocket.close(item) if type(item) is int else websocket.send(item)  # type: ignore[arg-type]
+                if not hasattr(steps, "send"):
+                    steps = steps.__await__()
+                waits_for = steps.send(None)
+            except StopIteration:
+                if type(item) is not int:
+                    self.size -= len(item)  # type: ignore[arg-type]
+                continue
+            except (RuntimeError, TypeError):
+                # Perhaps what a middleware does can only be done in a task; then it was not sent.
+                self._out = [*out[position:], *self._out]
+                self._task = self._loop.spawn(self._send_all)
+                return
+            except Exception:
+                self._fail()
+                return
+            self._out = [*out[position + 1 :], *self._out]
+            self._task = self._loop.spawn(self._go_on, steps, waits_for, item)
+            return
+
+    async def _go_on(self, steps: Any, waits_for: Any, item: Message | int) -> None:
+        try:
+            await _Rest(steps, waits_for)
+            if not isinstance(item, int):
+                self.size -= len(item)
+        except Exception:
+            self._fail()
+            return
+        finally:
+            self._task = None
+        await self._send_all()
+
+    async def _send_all(self) -> None:
+        self._task = self._loop.current_task()
+        websocket = self._websocket
+        try:
+            while self._out:
+                item = self._out.pop(0)
+                if isinstance(item, int):
+                    await websocket.close(item)
+                else:
+                    await websocket.send(item)
+                    self.size -= len(item)
+        except Exception:
+            self._fail()
+        finally:
+            self._task = None
+
+    def _fail(self) -> None:
+        # The peer has gone, or the server says so; whoever reads will find out.
+        self._ended = True
+        self._out.clear()
+        self.size = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether everything was given to the server."""
+        return self._task is None and not self._out
+
+    def end(self, code: int) -> bool:
+        """Send a close frame after everything else. Returns whether this is the first one."""
+        if self._ended:
+            return False
+        self._ended = True
+        self._out.append(code)
+        self.flush()
+        return True
+
+    def abort(self) -> None:
+        """Give up what is left, and end the connection."""
+        self._fail()
+        if self._task is not None:
+            self._task.cancel()
+        self._websocket.abort()
+
+
+class AsyncWebSocket:
+    """A WebSocket of a server, as the sockets use it, and what a driver calls `websocket`.
+
+    ``await AsyncWebSocket(handler, server)(environ)`` accepts the handshake, runs the handler and
+    returns what the application returns to the server. A driver supplies the rest.
+    """
+
+    is_compressed = False
+    """The server compresses by itself, if at all."""
+
+    was_violated = False
+    """Whether the connection ended because the peer broke the WebSocket protocol."""
+
+    reader: Any = None
+    """The task that reads."""
+
+    def __init__(self, handler: Callable[["AsyncWebSocket"], Awaitable[Any]], server: Any) -> None:
+        self.handler = handler
+        self.server = server
+        self.size = 0
+        """Bytes of the message that was read last."""
+        self._is_reading = False
+        self._is_aborted = False
+        self._cancel_abort: Callable[[], None] | None = None
+
+    def check(self, environ: dict[str, Any]) -> None:
+        """Raise `ProtocolError` if the handshake can't succeed."""
+
+    async def __call__(self, environ: dict[str, Any]) -> Any:
+        """Accept the handshake and run the handler."""
+        raise NotImplementedError
+
+    def send(self, data: Message) -> Any:
+        """Send one message: str as text, bytes as binary."""
+        raise NotImplementedError
+
+    def close(self, code: int = NORMAL, reason: str = "") -> Any:
+        """Send a close frame."""
+        raise NotImplementedError
+
+    async def receive(self) -> Message | None:
+        """Wait for one message and return it, or None when there will be no more."""
+        raise NotImplementedError
+
+    async def wait(self) -> Message | None:
+        """Wait for one message and return it, or None when there will be no more."""
+        if self._is_aborted:
+            return None
+        self._is_reading = True
+        try:
+            return await self.receive()
+        except asyncio.CancelledError:
+            if not self._is_aborted:
+                raise
+            if hasattr(self.reader, "uncancel"):  # Python 3.11
+                self.reader.uncancel()
+            return None
+        finally:
+            self._is_reading = False
+
+    async def run(self) -> None:
+        """Run the handler, then wait until its last words have left."""
+        self.stream = AsyncStream(self, self.server.loop)
+        try:
+            await self.handler(self)
+            await self._finish()
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            if self._cancel_abort is not None:
+                self._cancel_abort()
+
+    async def _finish(self) -> None:
+        self.over()
+        loop = self.server.loop
+        deadline = time.monotonic() + CLOSE_TIMEOUT
+        while not self.stream.is_empty and not self._is_aborted and time.monotonic() < deadline:
+            await loop.waiter().wait(0.05)
+
+    def end(self, code: int = NORMAL) -> None:
+        """Start the closing handshake; the connection ends when the peer answers, or soon."""
+        if code != NORMAL:
+            self.was_violated = True
+        if self.stream.end(code):
+            self._cancel_abort = self.server.loop.call_later(CLOSE_TIMEOUT, self.stream.abort)
+
+    def over(self) -> None:
+        """See to it that the connection ends soon, without waiting."""
+        self.end()
+
+    def abort(self) -> None:
+        """End the connection at once, also for the one that reads."""
+        self._is_aborted = True
+        if self._is_reading:
+            self._is_reading = False
+            self.reader.cancel()
+
+
+class Hangups:
+    """Who waits on a connection that only shows its end when it is looked at."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Waiter, Callable[[], bool]] = {}
+        self._timer: asyncio.TimerHandle | None = None
+
+    async def wait(self, waiter: Waiter, has_gone: Callable[[], bool]) -> bool:
+        """Wait for a waiter or the end of a connection; returns whether it was the end."""
+        if has_gone():
+            return True
+        self._waiting[waiter] = has_gone
+        if self._timer is None:
+            self._start()
+        try:
+            await waiter.wait()
+        finally:
+            del self._waiting[waiter]
+            if not self._waiting and self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+        return has_gone()
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(HANGUP_INTERVAL, self._look)
+
+    def _look(self) -> None:
+        for waiter, has_gone in self._waiting.items():
+            if has_gone():
+                waiter.wake()
+        self._start()
+
+
+class Body:
+    """The body of a request that is there as a whole, for `wsgi.input`."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body = memoryview(body or b"")
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, all that are left if negative; b'' at the end."""
+        end = len(self._body) if size < 0 else size
+        chunk, self._body = self._body[:end], self._body[end:]
+        return bytes(chunk)
+
+
+asyncio_parts: dict[str, Any] = {
+    "queue": asyncio.Queue,
+    "queue_empty": asyncio.QueueEmpty,
+    "event": asyncio.Event,
+    "sleep": asyncio.sleep,
+    # Never waited for, as nothing waits with it held; nothing written in Python is as fast.
+    "lock": threading.Lock,
+    "loop": AsyncLoop,
+    "alarm": Alarm,
+}
+"""The fields of a driver that are the same on every server."""

@@ -1,0 +1,213 @@
+"""ASGI: `AsyncServer(async_mode="asgi")`, under uvicorn, hypercorn, daphne, granian and others."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from engineio.driver import AsyncDriver
+from engineio.exceptions import ProtocolError
+
+from ._asyncio import NORMAL, VIOLATIONS, AsyncWebSocket, Message, Race, Waiter, asyncio_parts
+
+Scope = dict[str, Any]
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+Environ = dict[str, Any]
+
+DEFAULT_PORTS = {"http": 80, "ws": 80, "https": 443, "wss": 443}
+# The scheme of an HTTP request, also for the one that a WebSocket begins with.
+HTTP_SCHEMES = {"ws": "http", "wss": "https"}
+
+
+class Connection:
+    """What is still to come of a request: its body, then the news that the client has gone.
+
+    It is the request's `wsgi.input`.
+    """
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._chunk = b""
+        self._has_more = True
+        self._has_gone = False
+
+    async def read(self, size: int = -1) -> bytes:
+        """Return up to `size` bytes, all that are left if negative; b'' at the end.
+
+        Raises `ConnectionResetError` if the client goes away before the end.
+        """
+        if size < 0:
+            chunks = []
+            while chunk := await self.read(1 << 16):
+                chunks.append(chunk)
+            return b"".join(chunks)
+        while not self._chunk and self._has_more:
+            await self._next()
+        chunk, self._chunk = self._chunk[:size], self._chunk[size:]
+        return chunk
+
+    async def _next(self) -> None:
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            self._has_gone = True
+            raise ConnectionResetError("the client has gone")
+        self._chunk = event.get("body", b"")
+        self._has_more = event.get("more_body", False)
+
+    async def wait(self, waiter: Waiter) -> bool:
+        """Wait for a waiter or the end of the connection; returns whether it was the end."""
+        future = waiter.future
+        while not self._has_gone and not future.done():
+            event = await Race(self._receive(), future)
+            if event is None:
+                return False
+            if event["type"] == "http.disconnect":
+                self._has_gone = True
+            elif not self._has_more:
+                # It tells the end of the body again and again, so it may not tell of the end
+                # of the connection.
+                await future
+            else:
+                self._has_more = event.get("more_body", False)
+        return self._has_gone
+
+
+def translate_request(scope: Scope, receive: Receive, send: Send) -> Environ:
+    """Return the WSGI environ of a request."""
+    path = scope["path"]
+    query = scope.get("query_string", b"").decode("latin-1")
+    scheme = scope.get("scheme", "http")
+    client = scope.get("client") or ("", 0)
+    server = scope.get("server") or ("", None)
+    port = server[1] or DEFAULT_PORTS.get(scheme, 80)
+    environ: Environ = {
+        "wsgi.input": Connection(receive),
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.version": (1, 0),
+        "wsgi.async": True,
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "wsgi.url_scheme": HTTP_SCHEMES.get(scheme, scheme),
+        "SERVER_SOFTWARE": "asgi",
+        "REQUEST_METHOD": scope.get("method", "GET"),
+        "PATH_INFO": path,
+        "QUERY_STRING": query,
+        "RAW_URI": f"{path}?{query}" if query else path,
+        "SCRIPT_NAME": "",
+        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
+        "REMOTE_ADDR": str(client[0]),
+        "REMOTE_PORT": str(client[1]),
+        "SERVER_NAME": str(server[0] or "asgi"),
+        "SERVER_PORT": str(port),
+        "asgi": {"scope": scope},
+        "asgi.scope": scope,
+        "asgi.receive": receive,
+        "asgi.send": send,
+    }
+    for name, value in scope["headers"]:
+        key = _KEYS.get(name)
+        if key is None:
+            key = _key(name)
+        text = value.decode("latin-1")
+        if key in environ:
+            text = f"{environ[key]},{text}"
+        environ[key] = text
+    if scope["type"] == "websocket":
+        # HTTP/2 has no such header, and not every server passes HTTP/1.1's on.
+        environ["HTTP_UPGRADE"] = "websocket"
+    return environ
+
+
+# The environ's keys of the headers that nearly every request has.
+_KEYS: dict[bytes, str] = {}
+
+
+def _key(name: bytes) -> str:
+    key = name.decode("latin-1").upper().replace("-", "_")
+    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        key = f"HTTP_{key}"
+    if len(_KEYS) < 200:  # names come from outside
+        _KEYS[name] = key
+    return key
+
+
+async def make_response(
+    status: str, headers: list[tuple[str, str]], payload: bytes, environ: Environ
+) -> None:
+    """Send a response; for a WebSocket, its refusal."""
+    scope = environ["asgi.scope"]
+    send = environ["asgi.send"]
+    kind = "http.response"
+    if scope["type"] == "websocket":
+        await environ["asgi.receive"]()  # websocket.connect
+        kind = "websocket.http.response"
+        if kind not in (scope.get("extensions") or {}):
+            await send({"type": "websocket.close"})
+            return
+    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    await send({"type": f"{kind}.start", "status": int(status[:3]), "headers": encoded})
+    await send({"type": f"{kind}.body", "body": payload})
+
+
+class WebSocket(AsyncWebSocket):
+    """A WebSocket of an ASGI server."""
+
+    _asgi_receive: Receive
+    _asgi_send: Send
+
+    def check(self, environ: Environ) -> None:
+        """Raise `ProtocolError` if the server has not taken the request for a WebSocket."""
+        if environ["asgi.scope"]["type"] != "websocket":
+            raise ProtocolError("the server does not speak WebSocket")
+
+    async def __call__(self, environ: Environ) -> None:
+        """Accept the handshake and run the handler."""
+        self.check(environ)
+        self._asgi_receive = environ["asgi.receive"]
+        self._asgi_send = environ["asgi.send"]
+        await self._asgi_receive()  # websocket.connect
+        await self._asgi_send({"type": "websocket.accept"})
+        await self.run()
+
+    def send(self, data: Message) -> Awaitable[None]:
+        """Send one message: str as text, bytes as binary."""
+        if isinstance(data, str):
+            return self._asgi_send({"type": "websocket.send", "text": data})
+        return self._asgi_send({"type": "websocket.send", "bytes": data})
+
+    def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
+        """Send a close frame."""
+        return self._asgi_send({"type": "websocket.close", "code": code, "reason": reason})
+
+    async def receive(self) -> Message | None:
+        """Wait for one message and return it, or None when there will be no more."""
+        event = await self._asgi_receive()
+        if event["type"] != "websocket.receive":
+            if event.get("code") in VIOLATIONS:
+                self.was_violated = True
+            return None
+        text: str | None = event.get("text")
+        return event["bytes"] if text is None else text
+
+    def abort(self) -> None:
+        """End the connection at once, also for the one that reads."""
+        super().abort()
+        # No ASGI message does this. uvicorn's objects show the connection.
+        protocol = getattr(self._asgi_send, "__self__", None)
+        transport = getattr(protocol, "transport", None)
+        if transport is not None and hasattr(transport, "abort"):
+            transport.abort()
+
+
+driver = AsyncDriver(
+    translate_request=translate_request,
+    make_response=make_response,
+    websocket=WebSocket,
+    create_route=None,
+    connection=lambda environ: environ["wsgi.input"],
+    **asyncio_parts,
+)
+_async = driver.primitives()

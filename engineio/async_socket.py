@@ -1,0 +1,422 @@
+"""One client of an asyncio server: the shell around `BaseSocket` that waits.
+
+The roles are those of `socket.py`, and "thread" in `base_socket.py` means a task here. Everything
+runs in one event loop, so nothing changes between two awaits, and no lock is needed.
+
+The owner of a WebSocket, the task that the server made for the request, reads and runs handlers.
+Only when a handler waits for something does a second task go on.
+"""
+
+import asyncio
+import contextvars
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from engineio import packet as wire
+from engineio import payload
+from engineio.base_socket import (
+    END,
+    PROBE_INTERVAL,
+    READ_CHUNK,
+    AbortedError,
+    BaseSocket,
+    MalformedError,
+    roles,
+)
+from engineio.exceptions import (
+    ContentTooLongError,
+    PacketError,
+    ProtocolError,
+    QueueEmpty,
+)
+from engineio.packet import Packet
+from engineio.request import Environ, Request
+from engineio.session import NOOP_PACKET, Carrier, Life
+
+if TYPE_CHECKING:
+    from engineio.async_server import AsyncServer
+
+
+def _message(packet: Packet, b64: bool) -> str | bytes:
+    """Return a packet as a WebSocket message. Raises `PacketError` for what UTF-8 can't express."""
+    message = packet.encode(b64)
+    if not packet.binary and not message.isascii():
+        packet.wire  # noqa: B018 - raises now what the server would raise too late
+    return message
+
+
+class AsyncSocket(BaseSocket):
+    """The connection of one client, over whatever transport. The server makes these."""
+
+    server: "AsyncServer"
+
+    _wire_form = staticmethod(_message)
+
+    def __init__(self, server: "AsyncServer", sid: str) -> None:
+        super().__init__(server, sid)
+        # What goes on in another task than the request's keeps the request's context.
+        self.context = contextvars.copy_context()
+
+    @property
+    def dispatcher(self) -> int:
+        """The role that runs handlers, 0 for none."""
+        return self._dispatcher
+
+    @property
+    def queue(self) -> Any:
+        """What waits for the client to fetch it, as a queue of packets (a copy)."""
+        queue = self.server.create_queue()
+        for packet in self.outbox:
+            queue.put_nowait(packet)
+        return queue
+
+    # -- sending -------------------------------------------------------------------------------
+
+    async def send(self, pkt: Packet) -> bool:
+        """Send a packet, without waiting. Returns False if the client is gone."""
+        return self.push(pkt)
+
+    def _put(self, ws: Any, data: Any) -> None:
+        ws.stream.push(data)
+
+    def _start_closing(self, ws: Any, code: int) -> None:
+        ws.end(code)
+
+    # -- the end -------------------------------------------------------------------------------
+
+    async def close(
+        self, wait: bool = True, abort: bool = False, reason: str | None = None
+    ) -> None:
+        """End the session from the server's side; returns when the disconnect handler has.
+
+        `abort` leaves the CLOSE packet out. `wait` is accepted and ignored: nothing here waits
+        for the client.
+        """
+        if self._claim_close(abort, reason):
+            await self.server.loop.finish(self._finish, not abort)
+
+    async def end_now(self, reason: str) -> None:
+        """End the session as `end` does, and return when the disconnect handler has."""
+        if role := self._start_end(reason):
+            await self.server.loop.finish(self._dispatch, role)
+
+    async def accept(self) -> None:
+        """Let the client in, after its connect handler has."""
+        await self._begin(self.open())
+
+    async def _begin(self, is_open: bool) -> None:
+        if is_open:
+            self.schedule_ping()
+        else:
+            await self.server.loop.finish(self._finish, True)
+
+    async def _finish(self, say_goodbye: bool) -> None:
+        try:
+            await self.server._trigger_event("disconnect", self.sid, self.reason)
+        finally:
+            self._leave(say_goodbye)
+
+    # -- receiving -----------------------------------------------------------------------------
+
+    async def receive(self, pkt: Packet) -> None:
+        """Process one packet of the client. Raises `UnknownPacketError` for a wrong type."""
+        try:
+            role = self._receive([(pkt.packet_type, pkt.data)], 0)
+        except MalformedError as error:
+            if error.role:
+                await self._dispatch(error.role)
+            raise error.__cause__ or error from None
+        if role:
+            await self._dispatch(role)
+
+    async def _dispatch(self, role: int) -> None:
+        """Run the handlers of what is in the inbox, as long as this is the dispatcher."""
+        if self.closed:
+            self._inbox.clear()
+            self._dispatcher = 0
+            self._running -= 1
+            return
+        server = self.server
+        server.loop.enter(self, role)
+        inbox = self._inbox
+        try:
+            while True:
+                if self._dispatcher != role:
+                    self._running -= 1
+                    break
+                self._parked = False
+                if not inbox:
+                    self._dispatcher = 0
+                    self._running -= 1
+                    self._inbox_size = 0
+                    break
+                message = inbox.popleft()
+                if message is END:
+                    await self._finish(say_goodbye=False)
+                elif self.life is not Life.CLOSED:
+                    if server.log_info:
+                        server.log_packet(self.sid, "Received", wire.MESSAGE, message)
+                    handled = server.handle_message(self.sid, message)
+                    if handled is not None:
+                        try:
+                            await handled
+                        except Exception:
+                            server.logger.exception("message handler error")
+                        except asyncio.CancelledError:
+                            if server.loop.is_cancelled():
+                                raise
+                            # What the handler awaited was cancelled, not the handler.
+                            server.logger.exception("message handler error")
+        except BaseException:  # the task was cancelled
+            self._running -= 1
+            if self._dispatcher == role:
+                self._dispatcher = 0
+            raise
+        finally:
+            if self._room is not None:
+                self._make_room()
+
+    async def _follow(self, role: int, dispatches: bool) -> None:
+        try:
+            if dispatches:
+                await self._dispatch(role)
+            if self._reader == role:
+                await self._read(role)
+        except (Exception, asyncio.CancelledError):
+            if self._reader == role:  # nobody else would notice the end
+                await self._connection_ended(self.ws)
+            raise
+
+    async def _wait_for_room(self) -> None:
+        """Wait while the handlers are behind by more than one full message."""
+        while self._inbox_size > self.server.max_http_buffer_size and self._dispatcher:
+            room = self._room = self._room or self.server.create_event()
+            await room.wait()
+
+    # -- heartbeat -----------------------------------------------------------------------------
+
+    async def _send_ping(self) -> None:
+        self._ping()
+
+    async def check_ping_timeout(self) -> bool:
+        """Return whether the client still answers; otherwise its session ends."""
+        return self._still_answers()
+
+    # -- polling -------------------------------------------------------------------------------
+
+    async def handle_get_request(self, environ: Environ) -> Any:
+        """Answer a GET: a list of packets, or what a WebSocket leaves to the server.
+
+        Raises `ProtocolError` with the status that answers a request that cannot be served.
+        """
+        request = Request.parse(environ)
+        if not request.wants_websocket:
+            return await self._wait_for_packets(request.connection, request.packet_limit)
+        upgrades = self.connected
+        if upgrades and not self.start_upgrade():
+            raise ProtocolError("an upgrade is under way")
+        self.base64 = request.base64
+        try:
+            websocket = self.server._async["websocket"](self._websocket_handler, self.server)
+            return await websocket(environ)
+        finally:
+            if upgrades:
+                self.end_upgrade()
+
+    async def poll(self) -> list[Packet]:
+        """Wait for packets and return them; when the session ends, CLOSE is the last.
+
+        Raises `QueueEmpty` if the poll was aborted, `OverlapError` while another one waits.
+        """
+        packets: list[Packet] = await self._wait_for_packets(None, None)
+        if not packets:
+            raise QueueEmpty()
+        return packets
+
+    async def _wait_for_packets(self, connection: Any, limit: int | None) -> list[Packet]:
+        loop = self.server.loop
+        self.start_poll()
+        try:
+            packets = self.answer_poll(limit, _nobody)
+            while not packets:
+                waiter = loop.waiter()
+                self.waiter = waiter.wake
+                stop_probing: Callable[[], None] | None = None
+                if self.carrier is Carrier.PROBING:
+                    stop_probing = loop.call_later(PROBE_INTERVAL, waiter.wake)
+                try:
+                    if connection is None:
+                        await waiter.wait()
+                    elif await connection.wait(waiter):
+                        # Whatever waits is not lost on a connection that is.
+                        self._poll_aborted()
+                        return []
+                finally:
+                    if stop_probing is not None:
+                        stop_probing()
+                packets = self.answer_poll(limit, _nobody)
+                if not packets and self.carrier is Carrier.PROBING:
+                    return [NOOP_PACKET]
+            return packets
+        finally:
+            self.end_poll()
+
+    async def handle_post_request(self, environ: Environ) -> None:
+        """Take in the packets of a POST; their handlers run in a task of their own.
+
+        Raises `ContentTooLongError` (the session lives), `OverlapError`, `PacketError` or another
+        `ProtocolError` (the session ends).
+        """
+        self.start_post()
+        role = 0
+        try:
+            body = await self._read_body(environ)
+            await self._wait_for_room()
+            if self.closing:
+                raise ProtocolError("the session ended while its POST was read")
+            role = self._receive(payload.split(body), len(body))
+        except MalformedError as error:
+            role = error.role
+            raise
+        finally:
+            self.end_post()
+            if role:
+                self.server.loop.spawn(self._dispatch, role)
+
+    async def _read_body(self, environ: Environ) -> bytes:
+        length = self._body_length(environ)
+        limit = self.server.max_http_buffer_size
+        body = await _read_exactly(environ["wsgi.input"], length, limit)
+        if Request.parse(environ).jsonp_index is not None:
+            body = payload.jsonp_unwrap(body)
+        return body
+
+    # -- WebSocket -----------------------------------------------------------------------------
+
+    async def _websocket_handler(self, ws: Any) -> None:
+        """Talk to the client over a WebSocket until that ends."""
+        self.context = contextvars.copy_context()
+        if self.connected:
+            if not await self._upgrade(ws):
+                return
+        else:
+            is_open = self.open()  # before the client learns its sid
+            self._attach(ws, self.finish_upgrade())
+            await self._begin(is_open)
+        if self.closing:
+            await self._connection_ended(ws)
+            return
+        await self._own(ws)
+
+    def _attach(self, ws: Any, packets: list[Packet]) -> None:
+        super()._attach(ws, packets)
+        self._stream = ws.stream  # which sends through `ws.send`, also if somebody replaced that
+
+    async def _upgrade(self, ws: Any) -> bool:
+        """Take the steps of an upgrade. Returns whether the WebSocket carries the session now."""
+        server = self.server
+        self._probing = ws
+        ws.reader = server.loop.current_task()
+        cancel = server.loop.call_later(server.upgrade_timeout, ws.end)
+        try:
+            while (frame := await _wait(ws)) is not None:
+                is_done = self._take_upgrade_step(ws, frame)
+                if is_done is not None:
+                    return is_done
+                ws.stream.flush()
+                self._wake()
+        except PacketError as error:
+            server.log_fault(self.sid, error)
+            ws.end(error.close_code)
+        finally:
+            cancel()
+            self._probing = None
+        return False
+
+    async def _own(self, ws: Any) -> None:
+        """Read as long as nobody else does, in the task that the request belongs to."""
+        try:
+            role = self._reader = next(roles)
+            while True:
+                await self._read(role)
+                if self._connection_over:
+                    return
+                event = self._owner = self.server.create_event()
+                await event.wait()
+                self._owner = None
+                if self._connection_over:
+                    return
+                role = self._reader
+        except (
+            Exception,
+            asyncio.CancelledError,
+        ):  # by the server: the client has gone, or it stops
+            await self._connection_ended(ws)
+            raise
+
+    async def _read(self, role: int) -> None:
+        """Read and dispatch until the connection ends or somebody else has the role."""
+        ws = self.ws
+        ws.reader = self.server.loop.current_task()
+        while self._reader == role:
+            if self._owner is not None and self._give_back(role):
+                return
+            if self._inbox_size > self.server.max_http_buffer_size:
+                await self._wait_for_room()
+            frame = await _wait(ws)
+            if frame is None:
+                await self._connection_ended(ws)
+                return
+            ws.size = len(frame)
+            if ws.size > self.server.max_http_buffer_size or self._is_too_long(frame):
+                ws.end(ContentTooLongError.close_code)
+                await self._connection_ended(ws)
+                return
+            if dispatch := self._receive_frames(ws, [frame], role):
+                await self._dispatch(dispatch)
+
+    def _is_too_long(self, frame: str | bytes) -> bool:
+        # The servers were told the limit, where they can be; here text is measured as UTF-8.
+        if isinstance(frame, bytes) or frame.isascii():
+            return False
+        return len(frame.encode(errors="surrogatepass")) > self.server.max_http_buffer_size
+
+    async def _connection_ended(self, ws: Any, reason: str | None = None) -> None:
+        """Clean up after the last byte; whoever reads it calls this."""
+        if dispatch := self._end_connection(ws, reason):
+            await self.server.loop.finish(self._dispatch, dispatch)
+
+
+def _nobody() -> None:
+    """Wait for a poll that does not wait yet."""
+
+
+async def _wait(ws: Any) -> Any:
+    """Read through `ws.wait`, which somebody may have replaced."""
+    try:
+        return await ws.wait()
+    except OSError:
+        return None
+
+
+async def _read_exactly(stream: Any, length: int | None, limit: int) -> bytes:
+    """Read a body of `length` bytes, or to its end but not beyond `limit`."""
+    chunks = []
+    size = 0
+    while length is None or size < length:
+        wanted = READ_CHUNK if length is None else min(length - size, READ_CHUNK)
+        try:
+            chunk = await stream.read(wanted)
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:  # each server has errors of its own for this
+            raise AbortedError("the body ended early") from error
+        if not chunk:
+            if length is None:
+                break
+            raise AbortedError("the body ended early")
+        size += len(chunk)
+        if size > limit:
+            raise ContentTooLongError(f"more than {limit} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
