@@ -1,5 +1,6 @@
 """ASGI: `AsyncServer(async_mode="asgi")`, under uvicorn, hypercorn, daphne, granian and others."""
 
+import asyncio
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -150,6 +151,10 @@ async def make_response(
     encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     await send({"type": f"{kind}.start", "status": int(status[:3]), "headers": encoded})
     await send({"type": f"{kind}.body", "body": payload})
+    if kind != "http.response":
+        # uvicorn 0.54 logs an error unless the connection, which it closes now, is gone when the
+        # application returns (uvicorn pull request 3138).
+        await asyncio.sleep(0)
 
 
 class WebSocket(AsyncWebSocket):
