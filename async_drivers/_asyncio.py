@@ -325,7 +325,7 @@ class AsyncStream:
                 self._task = self._loop.spawn(self._send_all)
                 return
             except Exception:
-                self._fail()
+                self.drop()
                 return
             self._out = [*out[position + 1 :], *self._out]
             self._task = self._loop.spawn(self._go_on, steps, waits_for, item)
@@ -337,7 +337,7 @@ class AsyncStream:
             if not isinstance(item, int):
                 self.size -= len(item)
         except Exception:
-            self._fail()
+            self.drop()
             return
         finally:
             self._task = None
@@ -355,12 +355,12 @@ class AsyncStream:
                     await websocket.send(item)
                     self.size -= len(item)
         except Exception:
-            self._fail()
+            self.drop()
         finally:
             self._task = None
 
-    def _fail(self) -> None:
-        # The peer has gone, or the server says so; whoever reads will find out.
+    def drop(self) -> None:
+        """Send nothing more."""
         self._ended = True
         self._out.clear()
         self.size = 0
@@ -381,7 +381,7 @@ class AsyncStream:
 
     def abort(self) -> None:
         """Give up what is left, and end the connection."""
-        self._fail()
+        self.drop()
         if self._task is not None:
             self._task.cancel()
         self._websocket.abort()
@@ -408,6 +408,8 @@ class AsyncWebSocket:
         self.server = server
         self.size = 0
         """Bytes of the message that was read last."""
+        self.is_over = False
+        """Whether the server has said that there will be no more."""
         self._is_reading = False
         self._is_aborted = False
         self._cancel_abort: Callable[[], None] | None = None
@@ -437,7 +439,10 @@ class AsyncWebSocket:
             return None
         self._is_reading = True
         try:
-            return await self.receive()
+            message = await self.receive()
+            if message is None:
+                self.is_over = True
+            return message
         except asyncio.CancelledError:
             if not self._is_aborted:
                 raise
@@ -457,8 +462,12 @@ class AsyncWebSocket:
             self.abort()
             raise
         finally:
-            if self._cancel_abort is not None:
-                self._cancel_abort()
+            self.finished()
+
+    def finished(self) -> None:
+        """Leave the rest to the server."""
+        if self._cancel_abort is not None:
+            self._cancel_abort()
 
     async def _finish(self) -> None:
         self.over()
@@ -471,7 +480,9 @@ class AsyncWebSocket:
         """Start the closing handshake; the connection ends when the peer answers, or soon."""
         if code != NORMAL:
             self.was_violated = True
-        if self.stream.end(code):
+        if self.is_over:
+            self.stream.drop()
+        elif self.stream.end(code):
             self._cancel_abort = self.server.loop.call_later(CLOSE_TIMEOUT, self.stream.abort)
 
     def over(self) -> None:

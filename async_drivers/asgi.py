@@ -200,11 +200,20 @@ class WebSocket(AsyncWebSocket):
     def abort(self) -> None:
         """End the connection at once, also for the one that reads."""
         super().abort()
-        # No ASGI message does this. uvicorn's objects show the connection.
+        if (transport := self._transport()) is not None:
+            transport.abort()
+
+    def finished(self) -> None:
+        """Leave the rest to the server."""
+        # uvicorn would wait 10 s for the peer's close frame.
+        if self._transport() is None:
+            super().finished()
+
+    def _transport(self) -> Any:
+        """Return the connection itself, which no ASGI message ends; uvicorn's objects show it."""
         protocol = getattr(self._asgi_send, "__self__", None)
         transport = getattr(protocol, "transport", None)
-        if transport is not None and hasattr(transport, "abort"):
-            transport.abort()
+        return transport if hasattr(transport, "abort") else None
 
 
 driver = AsyncDriver(
