@@ -62,23 +62,15 @@ class Request:
         known = environ.get(REQUEST_KEY)
         if isinstance(known, Request):
             return known
-        query = _parse_query(environ.get("QUERY_STRING", ""))
-
-        def single(name: str) -> str | None:
-            # A parameter given twice is as good as a wrong one: which would have been meant?
-            values = query.get(name)
-            if values is None:
-                return None
-            return values[0] if len(values) == 1 else ""
-
+        query = _parse_query(environ.get("QUERY_STRING", "")).get
         return cls(
-            environ=environ,
+            environ,
             method=environ["REQUEST_METHOD"],
-            transport=single("transport"),
-            sid=single("sid"),
-            version=single("EIO"),
-            jsonp_index=single("j"),
-            base64="b64" in query and query["b64"][-1] not in ("", "0", "false"),
+            transport=query("transport"),
+            sid=query("sid"),
+            version=query("EIO"),
+            jsonp_index=query("j"),
+            base64=query("b64", "") not in ("", "0", "false"),
             wants_websocket="websocket" in environ.get("HTTP_UPGRADE", "").lower(),
         )
 
@@ -91,17 +83,18 @@ class Request:
         return None
 
 
-def _parse_query(query: str) -> dict[str, list[str]]:
-    """Return the parameters of a query string; the short way if nothing in it is quoted."""
+def _parse_query(query: str) -> dict[str, str]:
+    """Return the parameters of a query string; the short way if nothing in it is quoted.
+
+    One that is given twice is as good as a wrong one, "": which would have been meant?
+    """
     if "%" in query or "+" in query:
-        return parse_qs(query, keep_blank_values=True)
-    parameters: dict[str, list[str]] = {}
+        lists = parse_qs(query, keep_blank_values=True)
+        return {name: values[0] if len(values) == 1 else "" for name, values in lists.items()}
+    parameters: dict[str, str] = {}
     for part in query.split("&"):
         name, _, value = part.partition("=")
-        if name in parameters:
-            parameters[name].append(value)
-        else:
-            parameters[name] = [value]
+        parameters[name] = "" if name in parameters else value
     return parameters
 
 

@@ -294,7 +294,8 @@ def test_parse_once() -> None:
 
 @given(st.text(st.sampled_from("ab=&%+;")) | st.text(st.characters(codec="latin-1")))
 def test_a_query_is_read_as_the_standard_library_does(query: str) -> None:
-    expected = parse_qs(query, keep_blank_values=True)
+    lists = parse_qs(query, keep_blank_values=True)
+    expected = {name: values[0] if len(values) == 1 else "" for name, values in lists.items()}
     parsed = _parse_query(query)
     parsed.pop("", None)  # a part without anything, which it leaves out
     expected.pop("", None)
