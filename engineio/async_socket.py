@@ -16,6 +16,7 @@ from engineio import packet as wire
 from engineio import payload
 from engineio.base_socket import (
     END,
+    NOTHING,
     PROBE_INTERVAL,
     READ_CHUNK,
     AbortedError,
@@ -132,25 +133,13 @@ class AsyncSocket(BaseSocket):
     async def _dispatch(self, role: int) -> None:
         """Run the handlers of what is in the inbox, as long as this is the dispatcher."""
         if self.closed:
-            self._inbox.clear()
-            self._dispatcher = 0
-            self._running -= 1
+            self._clear_inbox()
+            self._let_go(role)
             return
         server = self.server
         server.loop.enter(self, role)
-        inbox = self._inbox
         try:
-            while True:
-                if self._dispatcher != role:
-                    self._running -= 1
-                    break
-                self._parked = False
-                if not inbox:
-                    self._dispatcher = 0
-                    self._running -= 1
-                    self._inbox_size = 0
-                    break
-                message = inbox.popleft()
+            while (message := self._next_message(role)) is not NOTHING:
                 if message is END:
                     await self._finish(say_goodbye=False)
                 elif self.life is not Life.CLOSED:
@@ -168,9 +157,7 @@ class AsyncSocket(BaseSocket):
                             # What the handler awaited was cancelled, not the handler.
                             server.logger.exception("message handler error")
         except BaseException:  # the task was cancelled
-            self._running -= 1
-            if self._dispatcher == role:
-                self._dispatcher = 0
+            self._let_go(role)
             raise
         finally:
             if self._room is not None:

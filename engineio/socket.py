@@ -13,7 +13,8 @@ over the roles of the one that is stuck (with `async_handlers=False` only readin
 run one after the other). A role is held by whoever knows its current number; who comes back from
 its handler and finds the number changed is no longer in charge.
 
-`_inbox`, `_reader`, `_dispatcher`, `_parked` and `progress` are only changed with `lock` held.
+`_inbox`, `_batch`, `_reader`, `_dispatcher`, `_parked` and `progress` are only changed with `lock`
+held.
 """
 
 from collections.abc import Callable
@@ -23,6 +24,7 @@ from engineio import packet as wire
 from engineio import payload
 from engineio.base_socket import (
     END,
+    NOTHING,
     PROBE_INTERVAL,
     READ_CHUNK,
     AbortedError,
@@ -115,35 +117,19 @@ class Socket(BaseSocket):
     def _dispatch(self, role: int) -> None:
         """Run the handlers of what is in the inbox, as long as this is the dispatcher."""
         if self.closed:  # a loop that shutdown() has ended must not start again
-            with self.lock:
-                self._inbox.clear()
-                self._dispatcher = 0
-                self._running -= 1
+            self._clear_inbox()
+            self._let_go(role)
             return
         server = self.server
         loop = server.loop
         stream = self._stream
         held = False
         loop.enter(self, role)
-        inbox = self._inbox
-        lock = self.lock
         try:
-            while True:
-                with lock:
-                    if self._dispatcher != role:
-                        self._running -= 1
-                        break
-                    self._parked = False
-                    if not inbox:
-                        self._dispatcher = 0
-                        self._running -= 1
-                        self._inbox_size = 0
-                        break
-                    message = inbox.popleft()
-                    self.progress += 1
-                    is_last = not inbox
+            while (message := self._next_message(role)) is not NOTHING:
                 if stream is not None:
                     # The answers of a batch leave in one write, with the last one.
+                    is_last = not self._batch and not self._inbox
                     if not is_last and not held:
                         held = True
                         stream.hold()
@@ -157,10 +143,7 @@ class Socket(BaseSocket):
                         server.log_packet(self.sid, "Received", wire.MESSAGE, message)
                     server.handle_message(self.sid, message)
         except BaseException:  # killed, or the process exits
-            with lock:
-                self._running -= 1
-                if self._dispatcher == role:
-                    self._dispatcher = 0
+            self._let_go(role)
             raise
         finally:
             loop.leave(self, role)
