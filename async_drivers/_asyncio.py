@@ -197,11 +197,13 @@ class _Rest:
         try:
             while True:
                 try:
-                    value = yield waits_for
+                    yield waits_for
                 except BaseException as error:
+                    if not hasattr(steps, "throw"):
+                        raise
                     waits_for = steps.throw(error)
                 else:
-                    waits_for = steps.send(value)
+                    waits_for = steps.send(None) if hasattr(steps, "send") else next(steps)
         except StopIteration:
             return
 
@@ -314,7 +316,8 @@ class AsyncStream:
                 steps: Any = websocket.close(item) if type(item) is int else websocket.send(item)  # type: ignore[arg-type]
                 if not hasattr(steps, "send"):
                     steps = steps.__await__()
-                waits_for = steps.send(None)
+                # What granian returns is an iterator and nothing more.
+                waits_for = steps.send(None) if hasattr(steps, "send") else next(steps)
             except StopIteration:
                 if type(item) is not int:
                     self.size -= len(item)  # type: ignore[arg-type]
