@@ -10,6 +10,7 @@ once, and it has ended. If it does wait, a task goes on with it.
 
 import asyncio
 import contextvars
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -36,7 +37,7 @@ class AsyncLoop:
 
     def __init__(self, on_stall: Callable[[float], Any]) -> None:
         self.loop = asyncio.get_running_loop()
-        self.dirty: list[AsyncStream] = []
+        self.dirty: list[Any] = []
         self._on_stall = on_stall
         self._entered: list[tuple[Any, int]] = []
         self._entered_at = 0.0
@@ -312,15 +313,19 @@ class AsyncStream:
         websocket = self._websocket
         out, self._out = self._out, []
         for position, item in enumerate(out):
+            if isinstance(item, int):
+                # Closing may wait, with a timeout, for which it needs a task.
+                self._out = [item]
+                self._task = self._loop.spawn(self._send_all)
+                return
             try:
-                steps: Any = websocket.close(item) if type(item) is int else websocket.send(item)  # type: ignore[arg-type]
+                steps: Any = websocket.send(item)
                 if not hasattr(steps, "send"):
                     steps = steps.__await__()
                 # What granian returns is an iterator and nothing more.
                 waits_for = steps.send(None) if hasattr(steps, "send") else next(steps)
             except StopIteration:
-                if type(item) is not int:
-                    self.size -= len(item)  # type: ignore[arg-type]
+                self.size -= len(item)
                 continue
             except (RuntimeError, TypeError):
                 # Perhaps what a middleware does can only be done in a task; then it was not sent.
@@ -334,11 +339,10 @@ class AsyncStream:
             self._task = self._loop.spawn(self._go_on, steps, waits_for, item)
             return
 
-    async def _go_on(self, steps: Any, waits_for: Any, item: Message | int) -> None:
+    async def _go_on(self, steps: Any, waits_for: Any, item: Message) -> None:
         try:
             await _Rest(steps, waits_for)
-            if not isinstance(item, int):
-                self.size -= len(item)
+            self.size -= len(item)
         except Exception:
             self.drop()
             return
@@ -403,6 +407,9 @@ class AsyncWebSocket:
     was_violated = False
     """Whether the connection ended because the peer broke the WebSocket protocol."""
 
+    takes_frames = False
+    """Whether its stream takes frames of ours, and `read` gives all messages there are."""
+
     reader: Any = None
     """The task that reads."""
 
@@ -414,6 +421,7 @@ class AsyncWebSocket:
         self.is_over = False
         """Whether the server has said that there will be no more."""
         self._is_reading = False
+        self._is_stopped = False
         self._is_aborted = False
         self._cancel_abort: Callable[[], None] | None = None
 
@@ -438,7 +446,7 @@ class AsyncWebSocket:
 
     async def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""
-        if self._is_aborted:
+        if self._is_stopped:
             return None
         self._is_reading = True
         try:
@@ -447,7 +455,7 @@ class AsyncWebSocket:
                 self.is_over = True
             return message
         except asyncio.CancelledError:
-            if not self._is_aborted:
+            if not self._is_stopped:
                 raise
             if hasattr(self.reader, "uncancel"):  # Python 3.11
                 self.reader.uncancel()
@@ -479,6 +487,10 @@ class AsyncWebSocket:
         while not self.stream.is_empty and not self._is_aborted and time.monotonic() < deadline:
             await loop.waiter().wait(0.05)
 
+    def put(self, data: Message) -> None:
+        """Send one message soon."""
+        self.stream.push(data)
+
     def end(self, code: int = NORMAL) -> None:
         """Start the closing handshake; the connection ends when the peer answers, or soon."""
         if code != NORMAL:
@@ -495,6 +507,11 @@ class AsyncWebSocket:
     def abort(self) -> None:
         """End the connection at once, also for the one that reads."""
         self._is_aborted = True
+        self.stop_reading()
+
+    def stop_reading(self) -> None:
+        """Have whoever reads find that there will be no more."""
+        self._is_stopped = True
         if self._is_reading:
             self._is_reading = False
             self.reader.cancel()
@@ -534,17 +551,36 @@ class Hangups:
         self._start()
 
 
-class Body:
-    """The body of a request that is there as a whole, for `wsgi.input`."""
+def base_environ(name: str, peer: Any, here: Any) -> dict[str, Any]:
+    """Return the part of an environ that is the same on every server, and its addresses.
 
-    def __init__(self, body: bytes) -> None:
-        self._body = memoryview(body or b"")
+    `peer` and `here` are socket addresses, or None where there are none.
+    """
+    peer = peer if isinstance(peer, (tuple, list)) else ("", 0)
+    here = here if isinstance(here, (tuple, list)) else (name, 0)
+    return {
+        "wsgi.input_terminated": True,
+        "wsgi.errors": sys.stderr,
+        "wsgi.version": (1, 0),
+        "wsgi.async": True,
+        "wsgi.multithread": False,
+        "wsgi.multiprocess": False,
+        "wsgi.run_once": False,
+        "SERVER_SOFTWARE": name,
+        "SCRIPT_NAME": "",
+        "REMOTE_ADDR": str(peer[0]),
+        "REMOTE_PORT": str(peer[1]),
+        "SERVER_NAME": str(here[0]),
+        "SERVER_PORT": str(here[1]),
+    }
 
-    async def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes, all that are left if negative; b'' at the end."""
-        end = len(self._body) if size < 0 else size
-        chunk, self._body = self._body[:end], self._body[end:]
-        return bytes(chunk)
+
+def add_header(environ: dict[str, Any], name: str, value: str) -> None:
+    """Put a header of the request into its environ; one that is repeated is joined."""
+    key = name.upper().replace("-", "_")
+    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
+        key = f"HTTP_{key}"
+    environ[key] = f"{environ[key]},{value}" if key in environ else value
 
 
 asyncio_parts: dict[str, Any] = {

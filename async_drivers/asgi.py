@@ -1,14 +1,22 @@
 """ASGI: `AsyncServer(async_mode="asgi")`, under uvicorn, hypercorn, daphne, granian and others."""
 
 import asyncio
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from engineio.driver import AsyncDriver
 from engineio.exceptions import ProtocolError
 
-from ._asyncio import NORMAL, VIOLATIONS, AsyncWebSocket, Message, Race, Waiter, asyncio_parts
+from ._asyncio import (
+    NORMAL,
+    VIOLATIONS,
+    AsyncWebSocket,
+    Message,
+    Race,
+    Waiter,
+    asyncio_parts,
+    base_environ,
+)
 
 Scope = dict[str, Any]
 Event = dict[str, Any]
@@ -79,30 +87,18 @@ def translate_request(scope: Scope, receive: Receive, send: Send) -> Environ:
     path = scope["path"]
     query = scope.get("query_string", b"").decode("latin-1")
     scheme = scope.get("scheme", "http")
-    client = scope.get("client") or ("", 0)
-    server = scope.get("server") or ("", None)
-    port = server[1] or DEFAULT_PORTS.get(scheme, 80)
+    server = scope.get("server")
+    if server is None or server[1] is None:  # a Unix socket
+        server = ("asgi", DEFAULT_PORTS.get(scheme, 80))
     environ: Environ = {
+        **base_environ("asgi", scope.get("client"), server),
         "wsgi.input": Connection(receive),
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.version": (1, 0),
-        "wsgi.async": True,
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
         "wsgi.url_scheme": HTTP_SCHEMES.get(scheme, scheme),
-        "SERVER_SOFTWARE": "asgi",
         "REQUEST_METHOD": scope.get("method", "GET"),
         "PATH_INFO": path,
         "QUERY_STRING": query,
         "RAW_URI": f"{path}?{query}" if query else path,
-        "SCRIPT_NAME": "",
         "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
-        "REMOTE_ADDR": str(client[0]),
-        "REMOTE_PORT": str(client[1]),
-        "SERVER_NAME": str(server[0] or "asgi"),
-        "SERVER_PORT": str(port),
         "asgi": {"scope": scope},
         "asgi.scope": scope,
         "asgi.receive": receive,
@@ -185,6 +181,8 @@ class WebSocket(AsyncWebSocket):
 
     def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
         """Send a close frame."""
+        # granian would not send it as long as somebody reads.
+        self.stop_reading()
         return self._asgi_send({"type": "websocket.close", "code": code, "reason": reason})
 
     async def receive(self) -> Message | None:
