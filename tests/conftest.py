@@ -41,7 +41,8 @@ def _is_possible(item: pytest.Item) -> bool:
     features = [marker.args[0] for marker in item.iter_markers("rig")]
     if "upgradable" in getattr(item, "fixturenames", ()):
         features.append("websocket")
-    return all(getattr(spec, feature) for feature in features)
+    tolerated = parameters.get("name") in spec.tolerates
+    return not tolerated and all(getattr(spec, feature) for feature in features)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

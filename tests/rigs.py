@@ -1,7 +1,8 @@
 """Real servers for the contract suite.
 
-A Rig runs tests/apps/contract_app.py under one WSGI server, in a subprocess on a free port, and
-watches what that server logs.  What differs between servers is data in `SPECS`, not code in tests.
+A Rig runs tests/apps/contract_app.py under one WSGI server, or async_contract_app.py under one for
+asyncio, in a subprocess on a free port, and watches what that server logs.  What differs between
+servers is data in `SPECS`, not code in tests.
 """
 
 import base64
@@ -12,6 +13,7 @@ import os
 import re
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -37,36 +39,53 @@ DELIBERATE = re.compile(
     r"(?m)^LOG ERROR [^\n]*handler error\nTraceback \(most recent call last\):\n"
     r"(?:(?: +|During handling|\n)[^\n]*\n)*contract_common\.ContractError: [^\n]*\n"
 )
+TRACEBACK = r"Traceback \(most recent call last\):\n(?:(?: +|\n)[^\n]*\n)*"
 # One short line for what a peer did wrong.
 PEER_FAULT = r"LOG (WARNING|ERROR) engineio\.\w+: [^\n]{1,300}"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """How a server is started, and what is known about it.
-
-    `command` may contain {port}: a free port is chosen then; else the log says which one it is.
-    `log` has lines that the server itself writes while it runs.  `early_frame` tells whether it
-    hands on what came in one segment with the upgrade request, `chunked` whether it decodes chunked
-    request bodies, `sees_socket` whether an aborted poll can be noticed, `refuses` whether a
-    WebSocket can be refused before its 101 is sent, `litters` whether it leaves open files to the
-    garbage collector.  With `packages` the server runs in a virtual
-    environment of its own that has them.
-    """
+    """How a server is started, and what is known about it."""
 
     name: str
     async_mode: str
+    # With {port} in it a free port is chosen; else the log says which one it is.
     command: tuple[str, ...]
     needs: tuple[str, ...] = ()
+    # It runs in a virtual environment of its own that has these.
     packages: tuple[str, ...] = ()
+    # Lines that the server itself writes while it runs, and what takes several lines.
     log: tuple[str, ...] = ()
+    log_blocks: tuple[str, ...] = ()
     websocket: bool = True
+    # It hands on what came in one segment with the upgrade request.
     early_frame: bool = True
+    # It decodes chunked request bodies.
     chunked: bool = True
+    # An aborted poll can be noticed.
     sees_socket: bool = True
     keep_alive: bool = True
+    # A WebSocket can be refused before its 101 is sent, and with an answer of our own, not a 403.
     refuses: bool = True
+    refusal: bool = True
+    # Our own code reads the request for a WebSocket, not the server before us.
+    own_handshake: bool = True
+    # The frames of a WebSocket are read by our own code, so the table of protocol.md holds exactly;
+    # else the server decides how it ends one that breaks them, and does not mind some violations,
+    # named as in the tests.
+    own_frames: bool = True
+    tolerates: tuple[str, ...] = ()
+    # The options max_http_buffer_size and per_message_deflate reach what reads the frames.
+    own_limit: bool = True
+    own_deflate: bool = True
+    # It leaves open files to the garbage collector.
     litters: bool = False
+
+    @property
+    def asyncio(self) -> bool:
+        """Whether an event loop runs it."""
+        return self.async_mode in ("asgi", "aiohttp", "sanic", "tornado")
 
     @property
     def chunks_undecoded(self) -> bool:
@@ -106,6 +125,31 @@ def uwsgi(name: str, *socket_options: str, **more: Any) -> Spec:
     # The driver reads the file descriptor, not what uWSGI read ahead of it.
     limits: dict[str, Any] = {"chunked": False, "keep_alive": False, "early_frame": False}
     return Spec(name, "gevent_uwsgi", command, ("pyuwsgi", "gevent"), log=log, **limits, **more)
+
+
+def asgi(name: str, *command: str, **more: Any) -> Spec:
+    """An ASGI server."""
+    whole = ("{python}", "-m", *command, "async_contract_app:app")
+    limits: dict[str, Any] = {
+        # The server reads WebSockets, with one set of options for all its applications.
+        "own_handshake": False,
+        "own_frames": False,
+        "own_limit": False,
+        "own_deflate": False,
+    }
+    return Spec(name, "asgi", whole, (command[0],), **limits, **more)
+
+
+def uvicorn(name: str, *options: str, **more: Any) -> Spec:
+    """A uvicorn with one of its implementations of WebSocket."""
+    common = ("--host", "127.0.0.1", "--port", "{port}", "--no-access-log")
+    # It knows one answer for all applications: whether compression is negotiated.
+    quiet = ("--log-level", "warning", "--ws-per-message-deflate", "false")
+    log = (
+        r"WARNING:  Unsupported upgrade request\.",
+        r"WARNING:  Invalid HTTP request received\.",
+    )
+    return asgi(name, "uvicorn", *common, *quiet, *options, log=log, **more)
 
 
 # What gevent.pywsgi says to requests that never reach an application.
@@ -179,9 +223,46 @@ _ALL = [
         websocket=False,
         sees_socket=False,
     ),
+    uvicorn(
+        "uvicorn",
+        *("--ws", "websockets-sansio"),
+        early_frame=False,
+        log_blocks=(
+            r"ERROR: +Invalid UTF-8 sequence received from client\.\n"
+            + TRACEBACK
+            + r"UnicodeDecodeError: [^\n]*\n",
+        ),
+    ),
+    uvicorn("uvicorn-wsproto", "--ws", "wsproto", "--loop", "asyncio", early_frame=False),
+    asgi(
+        "hypercorn",
+        *("hypercorn", "--workers", "0", "--graceful-timeout", "1", "--log-level", "warning"),
+        *("--bind", "127.0.0.1:{port}"),
+        early_frame=False,
+    ),
+    asgi(
+        "daphne",
+        *("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "{port}"),
+        # A megabyte by default, also for servers with a larger max_http_buffer_size.
+        *("--websocket-max-message-size", "20000000", "--websocket-max-frame-size", "20000000"),
+        early_frame=False,
+        refusal=False,
+    ),
+    asgi(
+        "granian-asgi",
+        *("granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
+        *("--log-level", "warning"),
+    ),
+    asgi(
+        "gunicorn-asgi",
+        *("gunicorn", "-w", "1", "-k", "asgi", "--bind", "127.0.0.1:0", "--no-control-socket"),
+        *("--graceful-timeout", "1"),
+        early_frame=False,
+        refusal=False,
+    ),
 ]
 SPECS = {spec.name: spec for spec in _ALL}
-MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi")
+MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi", "uvicorn")
 
 
 def free_port() -> int:
@@ -293,6 +374,8 @@ class Rig:
         data = Path(self._log.name).read_bytes()
         new, self._read_to = data[self._read_to :], len(data)
         text = DELIBERATE.sub("", new.decode(errors="replace"))
+        for block in self.spec.log_blocks:
+            text = re.sub("(?m)^" + block, "", text)
         expected = re.compile("|".join((PEER_FAULT, *self.spec.log)))
         unexpected = [line for line in text.splitlines() if not expected.fullmatch(line)]
         assert not unexpected, f"{self.spec.name} wrote to its log:\n" + text
@@ -335,11 +418,13 @@ class Rig:
         while leaked := settings_of(self.control("counts"), self.baseline):
             if time.monotonic() > deadline:
                 before, self.baseline = self.baseline, self.control("counts")
-                names = {what: self.control(what) for what in ("threads", "files")}
+                names = {what: self.control(what) for what in ("threads", "tasks", "files")}
                 raise AssertionError(f"leaked {leaked}, had {before}; {names}")
             time.sleep(0.02)
             if self.spec.litters:
                 self.control("collect_garbage")
+        if self.spec.asyncio:
+            self.control("collect_garbage")  # a task says that nobody waited for it when it goes
         self.check_log()
 
 
@@ -419,20 +504,31 @@ class Server:
     def is_alive(self, sid: str) -> bool:
         return [self.name, sid] in self.rig.control("sids")
 
-    def assert_ended(self, sid: str, reason: str) -> None:
-        """The session ended for that reason, once, and no request finds it any more."""
+    def assert_ended(self, sid: str, *reasons: str) -> None:
+        """The session ended for one of the reasons, once, and no request finds it any more."""
         self.wait(sid, "disconnect")
         deadline = time.monotonic() + WAIT
         while self.is_alive(sid) and time.monotonic() < deadline:
             time.sleep(0.01)
         assert not self.is_alive(sid)
         ends = [event for event in self.events(sid) if event[0] == "disconnect"]
-        assert ends == [["disconnect", reason]], ends
+        assert ends in [[["disconnect", reason]] for reason in reasons], ends
         response = self.request("GET", wire.polling_query(sid))
         assert (response.status, response.body) == (
             400,
             b'{"code":1,"message":"Session ID unknown"}',
         )
+
+    def assert_failed(self, websocket: wire.EngineWebSocket, *codes: int) -> None:
+        """The server ended the WebSocket with one of the codes, and with it the session."""
+        if self.spec.own_frames:
+            assert websocket.answer_close() in codes
+            self.assert_ended(websocket.sid, "transport error")
+            return
+        with contextlib.suppress(ConnectionResetError):
+            rest = websocket.read_to_eof()  # a close frame, with or without a code, or nothing
+            assert len(rest) <= 2 or struct.unpack("!H", rest[2:4])[0] in codes, rest
+        self.assert_ended(websocket.sid, "transport error", "transport close")
 
     def assert_alive(self, session: wire.Polling) -> None:
         """The session still answers over polling."""

@@ -19,7 +19,9 @@ from urllib.parse import parse_qs
 
 CONFIG: dict[str, Any] = json.loads(os.environ.get("CONTRACT", "{}"))
 
-logging.basicConfig(format="LOG %(levelname)s %(name)s: %(message)s", level=logging.WARNING)
+logging.basicConfig(
+    format="LOG %(levelname)s %(name)s: %(message)s", level=logging.WARNING, force=True
+)
 
 
 class ContractError(Exception):
@@ -104,6 +106,9 @@ class BaseControl:
         """The strings in the environ that the connect handler got."""
         environ = self._recorders[server].environs[sid]
         return {key: value for key, value in environ.items() if isinstance(value, str)}
+
+    def environ_keys(self, server: str, sid: str) -> list[str]:
+        return list(self._recorders[server].environs[sid])
 
     def counts(self) -> dict[str, int]:
         """What a test must not leak."""

@@ -120,7 +120,7 @@ def websocket_unmasked(server: rigs.Server) -> str:
 
 def websocket_oversize(server: rigs.Server) -> str:
     websocket = server.websocket()
-    websocket.send(wire.frame(wire.BINARY, b"", length=2_000_000))
+    websocket.send(wire.frame(wire.BINARY, bytes(1_000_001)))
     return websocket.sid
 
 

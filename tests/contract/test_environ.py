@@ -5,6 +5,14 @@ import pytest
 import rigs
 import wire
 
+# What a driver for asyncio adds: the way to everything its server knows.
+KEYS = {
+    "asgi": {"asgi.scope", "asgi.receive", "asgi.send", "asgi"},
+    "aiohttp": {"aiohttp.request"},
+    "sanic": {"sanic.request"},
+    "tornado": {"tornado.handler"},
+}
+
 
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
 def test_environ(server: rigs.Server, transport: str) -> None:
@@ -28,3 +36,11 @@ def test_environ(server: rigs.Server, transport: str) -> None:
     assert environ["HTTP_USER_AGENT"] == "the test"
     assert environ["HTTP_COOKIE"] == "a=b"
     assert environ["HTTP_HOST"] == "127.0.0.1"
+
+
+@pytest.mark.rig("asyncio")
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+def test_keys_of_the_driver(server: rigs.Server, transport: str) -> None:
+    session = server.polling() if transport == "polling" else server.websocket()
+    keys = set(server.call("environ_keys", sid=session.sid))
+    assert keys >= KEYS[server.spec.async_mode]
