@@ -33,6 +33,7 @@ from engineio.exceptions import (
 from engineio.packet import Packet
 from engineio.request import Environ, Request
 from engineio.session import NOOP_PACKET, Carrier, Life
+from engineio.websocket import packet_frame
 
 if TYPE_CHECKING:
     from engineio.async_server import AsyncServer
@@ -78,7 +79,7 @@ class AsyncSocket(BaseSocket):
         return self.push(pkt)
 
     def _put(self, ws: Any, data: Any) -> None:
-        ws.stream.push(data)
+        ws.put(data)
 
     def _start_closing(self, ws: Any, code: int) -> None:
         ws.end(code)
@@ -297,7 +298,10 @@ class AsyncSocket(BaseSocket):
 
     def _attach(self, ws: Any, packets: list[Packet]) -> None:
         super()._attach(ws, packets)
-        self._stream = ws.stream  # which sends through `ws.send`, also if somebody replaced that
+        if not ws.takes_frames:
+            self._stream = ws.stream  # it sends through `ws.send`, also if somebody replaced that
+        elif self._stream is not None:
+            self._wire_form = packet_frame
 
     async def _upgrade(self, ws: Any) -> bool:
         """Take the steps of an upgrade. Returns whether the WebSocket carries the session now."""
@@ -345,28 +349,34 @@ class AsyncSocket(BaseSocket):
         """Read and dispatch until the connection ends or somebody else has the role."""
         ws = self.ws
         ws.reader = self.server.loop.current_task()
+        reads_all = ws.takes_frames and "wait" not in vars(ws)
         while self._reader == role:
             if self._owner is not None and self._give_back(role):
                 return
             if self._inbox_size > self.server.max_http_buffer_size:
                 await self._wait_for_room()
-            frame = await _wait(ws)
-            if frame is None:
+            frames = await (ws.read() if reads_all else self._read_one(ws))
+            if frames is None:
                 await self._connection_ended(ws)
                 return
-            ws.size = len(frame)
-            if ws.size > self.server.max_http_buffer_size or self._is_too_long(frame):
-                ws.end(ContentTooLongError.close_code)
-                await self._connection_ended(ws)
-                return
-            if dispatch := self._receive_frames(ws, [frame], role):
+            if dispatch := self._receive_frames(ws, frames, role):
                 await self._dispatch(dispatch)
 
+    async def _read_one(self, ws: Any) -> list[Any] | None:
+        frame = await _wait(ws)
+        if frame is None:
+            return None
+        size = ws.size = len(frame)
+        if size * 4 > self.server.max_http_buffer_size and self._is_too_long(frame):
+            ws.end(ContentTooLongError.close_code)
+            return None
+        return [frame]
+
     def _is_too_long(self, frame: str | bytes) -> bool:
-        # The servers were told the limit, where they can be; here text is measured as UTF-8.
-        if isinstance(frame, bytes) or frame.isascii():
-            return False
-        return len(frame.encode(errors="surrogatepass")) > self.server.max_http_buffer_size
+        # The servers were told the limit, where they can be; text is measured as UTF-8.
+        if isinstance(frame, str) and not frame.isascii():
+            frame = frame.encode(errors="surrogatepass")
+        return len(frame) > self.server.max_http_buffer_size
 
     async def _connection_ended(self, ws: Any, reason: str | None = None) -> None:
         """Clean up after the last byte; whoever reads it calls this."""

@@ -1,0 +1,283 @@
+"""WebSockets of frameworks that let us have the connection: our own frames, in and out.
+
+It is the fast way: all frames of a read are parsed at once, all answers leave in one write, and a
+broadcast is encoded once. And the rules of `engineio.websocket` hold, whatever the framework's.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from engineio.websocket import WebSocketProtocol, handshake
+
+from ._asyncio import (
+    ABNORMAL,
+    CLOSE_TIMEOUT,
+    NORMAL,
+    AsyncLoop,
+    AsyncStream,
+    AsyncWebSocket,
+    Message,
+)
+
+# Bytes that may wait to be handled before the connection is not read for a while.
+READ_AHEAD = 1 << 18
+
+Environ = dict[str, Any]
+
+
+class Transport(Protocol):
+    """A connection, as asyncio's transports are."""
+
+    def write(self, data: bytes) -> None:
+        """Write soon, without waiting."""
+
+    def get_write_buffer_size(self) -> int:
+        """Return how many bytes wait to be written."""
+
+    def can_write_eof(self) -> bool:
+        """Return whether `write_eof` works."""
+
+    def write_eof(self) -> None:
+        """Tell the peer that nothing more will be written."""
+
+    def pause_reading(self) -> None:
+        """Leave what comes where it is."""
+
+    def resume_reading(self) -> None:
+        """Take what comes again."""
+
+    def close(self) -> None:
+        """End the connection when everything is written."""
+
+    def abort(self) -> None:
+        """End the connection at once."""
+
+
+class FrameStream:
+    """What waits to be written. Nothing here waits."""
+
+    __slots__ = ("_loop", "_out", "_transport", "is_dirty", "size")
+
+    def __init__(self, transport: Transport, loop: AsyncLoop) -> None:
+        self.size = 0
+        """Bytes pushed and not yet passed to the operating system, or not known to be."""
+        self.is_dirty = False
+        self._transport = transport
+        self._loop = loop
+        self._out: list[bytes] = []
+
+    def push(self, data: bytes) -> None:
+        """Write soon, in one piece with whatever else is pushed until then."""
+        self.size += len(data)
+        self._out.append(data)
+        if not self.is_dirty:
+            self.is_dirty = True
+            self._loop.dirty.append(self)
+            self._loop.schedule()
+
+    def flush(self) -> None:
+        """Write now as much as goes without waiting; the rest follows by itself."""
+        self.is_dirty = False
+        out = self._out
+        if out:
+            self._out = []
+            self._transport.write(out[0] if len(out) == 1 else b"".join(out))
+        self.size = self._transport.get_write_buffer_size()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._out.clear()
+        self._transport.abort()
+
+
+class FrameWebSocket(AsyncWebSocket):
+    """A WebSocket on a connection of our own. A driver supplies `accept` and calls `feed`."""
+
+    takes_frames = True
+    protocol: WebSocketProtocol
+
+    def __init__(self, handler: Callable[..., Any], server: Any) -> None:
+        super().__init__(handler, server)
+        self._transport: Any = None
+        self._messages: list[Message] = []
+        self._fed = 0
+        self._is_paused = False
+        self._is_lost = False
+        self._has_failed = False
+        self._last_words = b""
+        self._waiter: asyncio.Future[None] | None = None
+        self._patched: AsyncStream | None = None
+
+    @property
+    def was_violated(self) -> bool:  # type: ignore[override]
+        """Whether the connection ended because the peer broke the WebSocket protocol."""
+        protocol = self.protocol
+        return not protocol.closed_by_peer and protocol.close_code not in (None, ABNORMAL)
+
+    def check(self, environ: Environ) -> None:
+        """Raise `ProtocolError` if the handshake can't succeed."""
+        handshake(environ, self.server.per_message_deflate)
+
+    async def accept(self, environ: Environ, headers: list[tuple[str, str]]) -> Any:
+        """Answer the handshake. Returns the transport."""
+        raise NotImplementedError
+
+    def start(self, environ: Environ) -> None:
+        """Begin to take bytes, if that is not `read`'s work."""
+
+    async def __call__(self, environ: Environ) -> Any:
+        """Accept the handshake and run the handler."""
+        answer = handshake(environ, self.server.per_message_deflate)
+        self.is_compressed = bool(answer.extensions)
+        self.protocol = WebSocketProtocol(self.server.max_http_buffer_size, answer.extensions)
+        self._transport = await self.accept(environ, answer.headers)
+        self.stream: Any = FrameStream(self._transport, self.server.loop)
+        try:
+            self.start(environ)
+            await self.handler(self)
+            self.over()
+            while not self._is_lost:
+                await self._wait()
+        except BaseException:
+            self.abort()
+            raise
+        finally:
+            self.finished()
+
+    # -- what comes in --
+
+    def feed(self, data: bytes) -> None:
+        """Take bytes of the peer."""
+        protocol = self.protocol
+        messages = protocol.receive(data)
+        if messages:
+            self._messages += messages
+            self._fed += len(data)
+            if self._fed > READ_AHEAD and not self._is_paused:
+                self._is_paused = True
+                self._transport.pause_reading()
+        if protocol.has_output:
+            output = protocol.data_to_send()
+            if messages and not protocol.is_open:
+                # The answers to these come before the close frame; after it none may.
+                self._last_words += output
+            else:
+                self.stream.push(output)
+        if protocol.close_code is not None or messages:
+            self._wake()
+
+    def feed_eof(self) -> None:
+        """Note that the connection has ended."""
+        self._is_lost = True
+        self.protocol.receive_eof()
+        self._wake()
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    async def _wait(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        await self._waiter
+
+    async def read(self) -> list[Message] | None:
+        """Wait for messages and return all there are, or None when there will be no more."""
+        if self._last_words and not self._messages:
+            self._say_last_words()
+        while not self._messages:
+            if self.protocol.close_code is not None:
+                return None
+            await self._wait()
+        messages, self._messages = self._messages, []
+        self.size, self._fed = self._fed, 0
+        if self._is_paused:
+            self._is_paused = False
+            if not self._is_lost:
+                self._transport.resume_reading()
+        return messages
+
+    async def receive(self) -> Message | None:
+        """Wait for one message and return it, or None when there will be no more."""
+        while not self._messages:
+            messages = await self.read()
+            if messages is None:
+                return None
+            self._messages = messages
+        return self._messages.pop(0)
+
+    async def wait(self) -> Message | None:
+        """Wait for one message and return it, or None when there will be no more."""
+        return await self.receive()
+
+    # -- what goes out --
+
+    def put(self, data: Message) -> None:
+        """Send one message soon, through `send` if somebody has replaced that."""
+        if "send" not in vars(self):
+            self._push(data)
+            return
+        if self._patched is None:
+            self._patched = AsyncStream(self, self.server.loop)
+        self._patched.push(data)
+
+    async def send(self, data: Message) -> None:
+        """Send one message: str as text, bytes as binary."""
+        self._push(data)
+
+    def _push(self, data: Message) -> None:
+        if self.protocol.is_open:
+            self.stream.push(self.protocol.encode(data))
+
+    async def close(self, code: int = NORMAL, reason: str = "") -> None:
+        """Send a close frame."""
+        self._start_closing(code, reason)
+
+    def end(self, code: int = NORMAL) -> None:
+        """Start the closing handshake; the connection ends when the peer answers, or soon."""
+        if self._patched is not None:
+            self._patched.flush()
+        self._start_closing(code)
+
+    def _say_last_words(self) -> None:
+        words, self._last_words = self._last_words, b""
+        if words:
+            self.stream.push(words)
+
+    def _start_closing(self, code: int, reason: str = "") -> None:
+        self._say_last_words()
+        self._has_failed = self._has_failed or code != NORMAL
+        frame = self.protocol.close(code, reason)
+        if frame:
+            self.stream.push(frame)
+            self.stream.flush()
+            self._end_soon()
+
+    def _end_soon(self) -> None:
+        if self._cancel_abort is None:
+            self._cancel_abort = self.server.loop.call_later(CLOSE_TIMEOUT, self.abort)
+
+    def over(self) -> None:
+        """See to it that the connection ends soon, without waiting."""
+        self.end()
+        if self._is_lost:
+            return
+        self.stream.flush()
+        transport = self._transport
+        if self._is_paused:
+            self._is_paused = False
+            transport.resume_reading()
+        if self.protocol.closed_by_peer:
+            transport.close()
+        elif (self.was_violated or self._has_failed) and transport.can_write_eof():
+            # The close frame is the last word (RFC 6455, 7.1.7). To close with bytes unread would
+            # make it a reset, which could take the close frame with it.
+            transport.write_eof()
+        self._end_soon()
+
+    def abort(self) -> None:
+        """End the connection at once, also for the one that reads."""
+        if not self._is_lost:
+            self._transport.abort()
+            self.feed_eof()
