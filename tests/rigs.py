@@ -79,6 +79,8 @@ class Spec:
     # The options max_http_buffer_size and per_message_deflate reach what reads the frames.
     own_limit: bool = True
     own_deflate: bool = True
+    # Seconds in which it may still wait for a body that was refused, connection or not.
+    lingers: float = 0.0
     # It leaves open files to the garbage collector.
     litters: bool = False
 
@@ -152,8 +154,21 @@ def uvicorn(name: str, *options: str, **more: Any) -> Spec:
     return asgi(name, "uvicorn", *common, *quiet, *options, log=log, **more)
 
 
+def framework(name: str, **more: Any) -> Spec:
+    """One with a driver of its own; tests/apps/async_launch.py starts it."""
+    command = ("{python}", str(APPS / "async_launch.py"), name, "{port}")
+    return Spec(name, name, command, (name,), **more)
+
+
 # What gevent.pywsgi says to requests that never reach an application.
 PYWSGI_LOG = (r"<gevent\._socket3\.socket .*>: (Invalid request )?\(from .*\).*",)
+
+# What aiohttp says to a request that never reaches an application.
+AIOHTTP_LOG = (
+    r"LOG ERROR aiohttp\.server: Error handling request from 127\.0\.0\.1\n"
+    + TRACEBACK
+    + r"aiohttp\.http_exceptions\.BadHttpMessage: 400, message:\n(?: [^\n]*\n|\n)*"
+)
 
 _ALL = [
     launched("threading", "threading", "werkzeug", keep_alive=False, litters=True),
@@ -233,6 +248,7 @@ _ALL = [
             + r"UnicodeDecodeError: [^\n]*\n",
         ),
     ),
+    framework("aiohttp", lingers=10.0, log_blocks=(AIOHTTP_LOG,)),
     uvicorn("uvicorn-wsproto", "--ws", "wsproto", "--loop", "asyncio", early_frame=False),
     asgi(
         "hypercorn",
@@ -262,7 +278,7 @@ _ALL = [
     ),
 ]
 SPECS = {spec.name: spec for spec in _ALL}
-MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi", "uvicorn")
+MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi", "uvicorn", "aiohttp")
 
 
 def free_port() -> int:
@@ -414,7 +430,7 @@ class Rig:
         for name, sid in self.control("sids"):
             endpoint = self.servers[name].endpoint
             endpoint.request("POST", wire.polling_query(sid), None, b"1")
-        deadline = time.monotonic() + WAIT
+        deadline = time.monotonic() + WAIT + self.spec.lingers
         while leaked := settings_of(self.control("counts"), self.baseline):
             if time.monotonic() > deadline:
                 before, self.baseline = self.baseline, self.control("counts")
