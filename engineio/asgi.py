@@ -259,7 +259,7 @@ class _File:
         self._lock = threading.Lock()  # held by the thread that opens or reads
         self._is_closed = False
         self._file: io.FileIO | None = None
-        self._span: FileSpan | None = None
+        self._span: FileSpan  # once `start` has found the file
 
     def start(self, static_file: dict[str, Any]) -> tuple[FileResponse, bytes] | None:
         """Return the response and the first chunk of its body; None if there is no such file.
@@ -287,8 +287,6 @@ class _File:
         """Return the next chunk.  Raises OSError if the file has become shorter."""
         try:
             with self._lock:
-                if self._is_closed or self._span is None:
-                    return b""
                 return self._span.read(CHUNK_SIZE)
         finally:
             self._close_if_last()
@@ -318,10 +316,8 @@ async def _send_rest(file: _File, left: int, receive: Receive, send: Send) -> No
             left -= len(chunk)
             await _send_body(send, chunk, more=left > 0)
     finally:
-        gone.cancel()
+        gone.cancel()  # which also says that its exception, if it has one, is of no interest
         await asyncio.wait([gone])
-        if not gone.cancelled():
-            gone.exception()  # whatever it was, the client is out of reach
 
 
 async def _wait_disconnect(receive: Receive) -> None:
