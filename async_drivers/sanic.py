@@ -38,6 +38,8 @@ class Body:
             if data is None:
                 return b""
             self._chunk = data
+            if self._stream.request_body is True and not self._stream.request_bytes_left:
+                await self._stream.read()  # lets Sanic know that the body was read to its end
         chunk, self._chunk = self._chunk[:size], self._chunk[size:]
         return chunk
 

@@ -91,8 +91,6 @@ def create_handler(engineio_server: Any) -> type[tornado.web.RequestHandler]:
     class Handler(tornado.web.RequestHandler):
         """What Tornado makes for each request."""
 
-        SUPPORTED_METHODS = (*tornado.web.RequestHandler.SUPPORTED_METHODS,)
-
         def initialize(self) -> None:
             """Begin with nothing received."""
             self.engineio = Connection()
@@ -104,21 +102,23 @@ def create_handler(engineio_server: Any) -> type[tornado.web.RequestHandler]:
         def compute_etag(self) -> None:
             """Return None: nothing here is ever the same twice."""
 
-        def prepare(self) -> None:
-            """Begin to answer a POST, which reads its body while it arrives."""
+        async def prepare(self) -> None:
+            """Answer the request; a POST is read while it arrives, after this has returned."""
             if self.request.method == "POST":
                 self.answered = asyncio.ensure_future(engineio_server.handle_request(self))
+            else:
+                await engineio_server.handle_request(self)
 
         def data_received(self, chunk: bytes) -> None:
             """Take a part of the body."""
             if not self._finished:
                 self.engineio.feed(chunk)
 
-        async def _answer(self) -> None:
+        async def post(self) -> None:
+            """Wait for the answer, with the body complete."""
             self.engineio.feed_eof()
-            await (self.answered or engineio_server.handle_request(self))
-
-        get = post = options = head = put = delete = patch = _answer
+            if self.answered is not None:
+                await self.answered
 
         def on_connection_close(self) -> None:
             """Note that the client has gone."""
