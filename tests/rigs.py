@@ -249,6 +249,8 @@ _ALL = [
         ),
     ),
     framework("aiohttp", lingers=10.0, log_blocks=(AIOHTTP_LOG,)),
+    framework("sanic", log=(r"Main .* INFO: .*", r"LOG INFO sanic\..*")),
+    framework("tornado"),
     uvicorn("uvicorn-wsproto", "--ws", "wsproto", "--loop", "asyncio", early_frame=False),
     asgi(
         "hypercorn",
@@ -278,7 +280,7 @@ _ALL = [
     ),
 ]
 SPECS = {spec.name: spec for spec in _ALL}
-MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi", "uvicorn", "aiohttp")
+MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi", "uvicorn", "aiohttp", "sanic", "tornado")
 
 
 def free_port() -> int:
