@@ -175,6 +175,8 @@ class GreenWaiter:
 class GreenStream(BufferedStream):
     """A connection in a hub."""
 
+    __slots__ = ("_cancel_write", "_loop", "_reader", "_stop_watching", "_waits", "is_dirty")
+
     def __init__(self, loop: GreenLoop, sock: Any) -> None:
         super().__init__(sock)
         self.is_dirty = False

@@ -38,7 +38,7 @@ _undelayed: WeakSet[Any] = WeakSet()
 SWITCHING = "101 Switching Protocols"
 
 
-@dataclass
+@dataclass(slots=True)
 class Handover:
     """A request's connection: its socket, what the server has read ahead, how to end it."""
 
@@ -89,6 +89,10 @@ class Handover:
         """Answer 101, or return what does; and bytes of the peer that were already read."""
         head = b""
         pending = self._buffered()
+        if self.server in ("gevent.pywsgi", "eventlet.wsgi") and self.reader is not None:
+            # Neither reads any more; the buffer is a third of what an idle client takes, and
+            # pywsgi would take what the peer sent last for its next request.
+            self.reader.close()
         # cheroot leaves a timeout of 10 s on it, and read-ahead was asked for without waiting.
         self.sock.settimeout(None)
         if self.server in ("gevent.pywsgi", "uWSGI"):
@@ -130,9 +134,7 @@ class Handover:
             self.reader.close()
         elif self.server == "uWSGI":
             self.sock.close()  # ours: a duplicate of uWSGI's file descriptor
-        elif self.server == "gevent.pywsgi":
-            self.reader.close()  # or it takes what the peer sent last for its next request
-        else:
+        elif self.server != "gevent.pywsgi":
             start_response(SWITCHING, [])
         return []
 

@@ -15,6 +15,8 @@ class BufferedStream:
     Below TLS the methods of the TLS object are used: on a socket that does not wait, they neither.
     """
 
+    __slots__ = ("_ended", "_out", "_recv", "_rest", "_send", "_sock", "_tls", "size")
+
     def __init__(self, sock: Any) -> None:
         self.size = 0
         self._sock = sock

@@ -354,6 +354,8 @@ def _call(function: Callable[[], Any]) -> None:
 class ThreadStream(BufferedStream):
     """A connection that one thread reads and any may write."""
 
+    __slots__ = ("_cancel_write", "_held", "_lock", "_loop", "_waits_in_recv")
+
     def __init__(self, loop: ThreadLoop, sock: Any) -> None:
         super().__init__(sock)
         self._loop = loop

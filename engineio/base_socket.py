@@ -43,6 +43,14 @@ class BaseSocket(Session):
 
     server: "BaseServer"
 
+    # As in Session, what few ever change.
+    last_ping: float | None = None
+    _probing: Any = None
+    _room: Any = None
+    _parked = False
+    _owner: Any = None
+    _connection_over = False
+
     # What a WebSocket is given: a frame where we write to the network, else a message.
     _wire_form: Callable[[Packet, bool], Any]
 
@@ -50,23 +58,17 @@ class BaseSocket(Session):
         super().__init__(sid, server, server.driver.lock())
         self.server = server
         self.session: dict[Any, Any] = {}
-        self.last_ping: float | None = None
         self.ws: Any = None
         self.progress = 0
         self._stream: Any = None
-        self._probing: Any = None
         # What the dispatcher takes from is in reverse, so that taking one is as cheap from a list
         # as from a deque, which would be the largest part of an idle client.
         self._inbox: list[Any] = []
         self._batch: list[Any] = []
         self._inbox_size = 0
         self._running = 0
-        self._room: Any = None
         self._dispatcher = 0
         self._reader = 0
-        self._parked = False
-        self._owner: Any = None
-        self._connection_over = False
 
     # -- what a shell supplies -------------------------------------------------------------------
 
