@@ -114,7 +114,7 @@ def talk(endpoint: wire.Endpoint, said: str = "4hello", answer: str = "4hello") 
     websocket.answer_close()
 
 
-@pytest.mark.parametrize("folder", ["asgi"])
+@pytest.mark.parametrize("folder", ["asgi", "aiohttp", "sanic", "tornado"])
 @pytest.mark.parametrize("name", ["simple", "latency"])
 def test_page_polling_and_websocket(folder: str, name: str) -> None:
     with running(folder, name) as example:
@@ -127,11 +127,18 @@ def test_page_polling_and_websocket(folder: str, name: str) -> None:
         assert "javascript" in (script.header("Content-Type") or "")
         talk(example.endpoint, answer={"simple": "4hello", "latency": "4pong"}[name])
 
-        wire.EngineWebSocket(example.endpoint)  # it stays while the server ends
+        # These stay while the server ends. (uvicorn cancels a poll, and logs a traceback.)
+        stay: list[wire.HTTPConnection] = [wire.EngineWebSocket(example.endpoint)]
+        if folder != "asgi":
+            stay.append(wire.Polling(example.endpoint).start_poll())
+        assert example.get("/").status == 200  # by now the poll is there
         output = example.stop()
+        for poll in stay[1:]:
+            assert poll.read_response().packets() == ["1"]
         if name == "simple":
-            assert len(re.findall(r"^connected: ", output, re.MULTILINE)) == 3
-            assert len(re.findall(r"^disconnected: ", output, re.MULTILINE)) == 3
+            clients = 2 + len(stay)
+            assert len(re.findall(r"^connected: ", output, re.MULTILINE)) == clients
+            assert len(re.findall(r"^disconnected: ", output, re.MULTILINE)) == clients
 
 
 def test_standalone() -> None:
