@@ -102,28 +102,38 @@ def create_handler(engineio_server: Any) -> type[tornado.web.RequestHandler]:
         def compute_etag(self) -> None:
             """Return None: nothing here is ever the same twice."""
 
-        async def prepare(self) -> None:
-            """Answer the request; a POST is read while it arrives, after this has returned."""
-            if self.request.method == "POST":
-                self.answered = asyncio.ensure_future(engineio_server.handle_request(self))
-            else:
-                await engineio_server.handle_request(self)
+        def prepare(self) -> None:
+            """Answer a POST that is too long at once, without its body."""
+            length = self.request.headers.get("Content-Length", "")
+            if (
+                not (length.isascii() and length.isdigit())
+                or int(length) > engineio_server.max_http_buffer_size
+            ):
+                self._answer_post()
 
         def data_received(self, chunk: bytes) -> None:
-            """Take a part of the body."""
+            """Take a part of the body, which is read while it arrives."""
             if not self._finished:
                 self.engineio.feed(chunk)
+                self._answer_post()
 
-        async def post(self) -> None:
-            """Wait for the answer, with the body complete."""
+        def _answer_post(self) -> None:
+            # Not as soon as there is a head: a GET that came before is not answered earlier.
+            if self.answered is None and self.request.method == "POST":
+                self.answered = asyncio.ensure_future(engineio_server.handle_request(self))
+
+        async def _answer(self) -> None:
             self.engineio.feed_eof()
-            if self.answered is not None:
-                await self.answered
+            await (self.answered or engineio_server.handle_request(self))
+
+        get = post = options = head = put = delete = patch = _answer
 
         def on_connection_close(self) -> None:
             """Note that the client has gone."""
             super().on_connection_close()
             self.engineio.lose()
+            if not self._finished:
+                self._answer_post()  # so that its session ends
 
     return Handler
 
