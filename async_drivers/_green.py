@@ -22,7 +22,7 @@ from engineio.driver import Worker
 
 from ._handover import Environ, Handover, find
 from ._hangups import SWEEP_INTERVAL, Hangups
-from ._stream import BufferedStream
+from ._stream import WOULD_BLOCK, BufferedStream
 from ._websocket import WSGIWebSocket
 
 
@@ -104,7 +104,8 @@ class GreenLoop:
         # In the hub: whoever entered and has not left is in the middle of a handler, waiting.
         entered, self._entered = self._entered, []
         for worker, entry in entered:
-            worker.overtake(entry)
+            if worker.dispatcher == entry:
+                worker.overtake(entry)
         dirty, self.dirty = self.dirty, []
         for stream in dirty:
             if stream.is_dirty:
@@ -190,24 +191,25 @@ class GreenStream(BufferedStream):
         """Wait for bytes; b'' at the end or after `abort`."""
         if self._tls is not None and self._tls.pending() and not self._ended:
             return self._recv_now(size) or b""
+        # In one piece, since it runs for every message.
         while not self._ended:
-            self._wait_readable()
-            data = self._recv_now(size)
-            if data is not None:
-                return data
+            if self._stop_watching is None:
+                self._stop_watching = self._loop.on_readable(self._sock, self._on_readable)
+            greenlet = getcurrent()
+            self._waits = True
+            if self._reader is greenlet:
+                # It has waited here before, so the hub is its parent and runs.
+                self._loop.switch_quickly()
+            else:
+                self._reader = greenlet
+                self._loop.switch_to_hub()
+            try:
+                return self._recv(size)  # type: ignore[no-any-return]
+            except WOULD_BLOCK:
+                pass
+            except OSError:
+                break
         return b""
-
-    def _wait_readable(self) -> None:
-        if self._stop_watching is None:
-            self._stop_watching = self._loop.on_readable(self._sock, self._on_readable)
-        greenlet = getcurrent()
-        self._waits = True
-        if self._reader is greenlet:
-            # It has waited here before, so the hub is its parent and runs.
-            self._loop.switch_quickly()
-        else:
-            self._reader = greenlet
-            self._loop.switch_to_hub()
 
     def _on_readable(self, *_: Any) -> None:
         if self._waits:

@@ -60,11 +60,6 @@ class AsyncSocket(BaseSocket):
         self.context = contextvars.copy_context()
 
     @property
-    def dispatcher(self) -> int:
-        """The role that runs handlers, 0 for none."""
-        return self._dispatcher
-
-    @property
     def queue(self) -> Any:
         """What waits for the client to fetch it, as a queue of packets (a copy)."""
         queue = self.server.create_queue()
@@ -142,7 +137,7 @@ class AsyncSocket(BaseSocket):
         try:
             while (message := self._next_message(role)) is not NOTHING:
                 if message is END:
-                    await self._finish(say_goodbye=False)
+                    await server.loop.finish(self._finish, False)
                 elif self.life is not Life.CLOSED:
                     if server.log_info:
                         server.log_packet(self.sid, "Received", wire.MESSAGE, message)
@@ -177,7 +172,7 @@ class AsyncSocket(BaseSocket):
 
     async def _wait_for_room(self) -> None:
         """Wait while the handlers are behind by more than one full message."""
-        while self._inbox_size > self.server.max_http_buffer_size and self._dispatcher:
+        while self._inbox_size > self.server.max_http_buffer_size and self.dispatcher:
             room = self._room = self._room or self.server.create_event()
             await room.wait()
 

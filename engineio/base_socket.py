@@ -67,7 +67,7 @@ class BaseSocket(Session):
         self._batch: list[Any] = []
         self._inbox_size = 0
         self._running = 0
-        self._dispatcher = 0
+        self.dispatcher = 0
         self._reader = 0
 
     # -- what a shell supplies -------------------------------------------------------------------
@@ -263,15 +263,19 @@ class BaseSocket(Session):
     def _deliver(self, messages: list[Any], role: int = 0) -> int:
         """Put messages into the inbox. Returns a role if the caller must dispatch them."""
         with self.lock:
-            self._inbox.extend(messages)
-            if self._dispatcher and not (self._parked and self.server.async_handlers):
-                return 0  # its dispatcher will come to them
+            if self.dispatcher:
+                self._inbox.extend(messages)
+                if not (self._parked and self.server.async_handlers):
+                    return 0  # its dispatcher will come to them
+            else:  # and so nothing is in the inbox
+                messages.reverse()
+                self._batch = messages
             return self._make_dispatcher(role or next(roles))
 
     def _next_message(self, role: int) -> Any:
         """Take a message out of the inbox, or `NOTHING` if `role` has no more to dispatch."""
         with self.lock:
-            if self._dispatcher != role:
+            if self.dispatcher != role:
                 self._running -= 1
                 return NOTHING
             self._parked = False
@@ -280,7 +284,7 @@ class BaseSocket(Session):
                 self._batch, self._inbox = self._inbox, batch
                 batch = self._batch
                 if not batch:
-                    self._dispatcher = 0
+                    self.dispatcher = 0
                     self._running -= 1
                     self._inbox_size = 0
                     return NOTHING
@@ -301,14 +305,14 @@ class BaseSocket(Session):
         """End a dispatcher that will not come back to its inbox."""
         with self.lock:
             self._running -= 1
-            if self._dispatcher == role:
-                self._dispatcher = 0
+            if self.dispatcher == role:
+                self.dispatcher = 0
 
     def _make_dispatcher(self, role: int) -> int:
         """Give a role the inbox; `_dispatch` must be called with it. Call with `lock` held."""
         self._parked = False
         self._running += 1
-        self._dispatcher = role
+        self.dispatcher = role
         return role
 
     def _make_room(self) -> None:
@@ -320,7 +324,7 @@ class BaseSocket(Session):
     def overtake(self, entry: int) -> None:
         """Go on without the handler that the dispatcher `entry` is stuck in."""
         with self.lock:
-            if self._dispatcher != entry:
+            if self.dispatcher != entry:
                 return
             reads = self._reader == entry and not self._connection_over
             dispatches = self.server.async_handlers

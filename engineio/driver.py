@@ -78,6 +78,9 @@ class Worker(Protocol):
     progress: int
     """Grows with every handler that is started."""
 
+    dispatcher: int
+    """The entry that runs handlers now, 0 if none does."""
+
     def overtake(self, entry: int) -> None:
         """Go on without the handler that `entry` is stuck in, if it still is."""
 

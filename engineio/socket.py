@@ -13,7 +13,7 @@ over the roles of the one that is stuck (with `async_handlers=False` only readin
 run one after the other). A role is held by whoever knows its current number; who comes back from
 its handler and finds the number changed is no longer in charge.
 
-`_inbox`, `_batch`, `_reader`, `_dispatcher`, `_parked` and `progress` are only changed with `lock`
+`_inbox`, `_batch`, `_reader`, `dispatcher`, `_parked` and `progress` are only changed with `lock`
 held.
 """
 
@@ -160,9 +160,9 @@ class Socket(BaseSocket):
 
     def _wait_for_room(self) -> None:
         """Wait while the handlers are behind by more than one full message."""
-        while self._inbox_size > self.server.max_http_buffer_size and self._dispatcher:
+        while self._inbox_size > self.server.max_http_buffer_size and self.dispatcher:
             with self.lock:
-                if not self._dispatcher:
+                if not self.dispatcher:
                     return
                 room = self._room = self._room or self.server.create_event()
             room.wait()

@@ -187,13 +187,16 @@ def packet_frame(packet: Packet, b64: bool = False) -> bytes:
     `b64` sends binary data as base64 text, for clients that asked for it with `b64=1`.
     Raises `PacketError` for text that UTF-8 cannot encode.
     """
-    frame = packet.frame_cache_b64 if b64 else packet.frame_cache
-    if frame is None:
-        frame = encode_frame(packet.encode(b64=b64))
-        if b64:
+    if b64 and packet.binary:
+        frame = packet.frame_cache_b64
+        if frame is None:
+            frame = encode_frame(packet.encode(b64=True))
             packet.frame_cache_b64 = frame
-        else:
-            packet.frame_cache = frame
+        return frame
+    frame = packet.frame_cache
+    if frame is None:
+        frame = encode_frame(packet.encode())
+        packet.frame_cache = frame
     return frame
 
 

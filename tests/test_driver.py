@@ -206,6 +206,7 @@ class Worker:
 
     def __init__(self, rig: Rig) -> None:
         self.progress = 0
+        self.dispatcher = 0
         self.entries: list[int] = []
         self.overtaken = rig.driver.event()
 
@@ -217,6 +218,7 @@ class Worker:
 def test_a_worker_that_waits_is_overtaken(run: Run) -> None:
     def scenario(rig: Rig) -> None:
         worker = Worker(rig)
+        worker.dispatcher = 7
         rig.loop.enter(worker, 7)
         worker.progress += 1
         assert worker.overtaken.wait(WAIT)
@@ -228,6 +230,7 @@ def test_a_worker_that_waits_is_overtaken(run: Run) -> None:
 def test_two_workers(run: Run) -> None:
     def scenario(rig: Rig) -> None:
         one, two = Worker(rig), Worker(rig)
+        one.dispatcher, two.dispatcher = 1, 2
         rig.loop.enter(one, 1)
         rig.loop.enter(two, 2)
         assert one.overtaken.wait(WAIT)

@@ -28,7 +28,7 @@ ORDER = [
     *("__init__", "gunicorn"),
 ]
 # Drivers see the core through these; the shells give them everything else.
-FOR_DRIVERS = {"exceptions", "packet", "websocket", "driver"}
+FOR_DRIVERS = {"exceptions", "packet", "request", "websocket", "driver"}
 
 SOURCES = {path.stem: path for path in PACKAGE.glob("*.py")}
 DRIVER_SOURCES = {path.stem: path for path in DRIVERS.glob("*.py")}

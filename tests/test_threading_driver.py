@@ -211,6 +211,7 @@ class Worker:
 
     def __init__(self) -> None:
         self.progress = 0
+        self.dispatcher = 0
         self.overtaken = threading.Event()
 
     def overtake(self, entry: int) -> None:
