@@ -88,10 +88,15 @@ class AsyncLoop:
 
     async def stop(self) -> None:
         """End the tasks that belong to this loop, except the one that runs."""
-        tasks = self._tasks - {self.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        this = self.current_task()
+        for _ in range(2):
+            tasks = self._tasks - {this}
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            # Those that were cancelled may have left disconnect handlers to others.
+            if rest := self._tasks - {this}:
+                await asyncio.wait(rest, timeout=CLOSE_TIMEOUT)
 
     # -- who waits, who writes --
 

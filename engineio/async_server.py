@@ -82,7 +82,7 @@ class AsyncServer(BaseServer):
     def _warn_of_stall(self, seconds: float) -> None:
         if not self._has_stalled:
             self._has_stalled = True
-            self.logger.warning(
+            self.logger.error(
                 "event loop stalled for %.1f s: a handler that blocks should await instead, "
                 "or use asyncio.to_thread",
                 seconds,

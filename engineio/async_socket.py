@@ -152,8 +152,12 @@ class AsyncSocket(BaseSocket):
                                 raise
                             # What the handler awaited was cancelled, not the handler.
                             server.logger.exception("message handler error")
-        except BaseException:  # the task was cancelled
+        except BaseException as error:  # the task was cancelled
             self._let_go(role)
+            was_cancelled = isinstance(error, asyncio.CancelledError)
+            if was_cancelled and self._has_messages and not self.dispatcher:
+                # What is left, the end of the session perhaps, was not this task's alone.
+                server.loop.spawn(self._dispatch, self._make_dispatcher(next(roles)))
             raise
         finally:
             if self._room is not None:
