@@ -139,6 +139,8 @@ class FrameWebSocket(AsyncWebSocket):
             self.over()
             while not self._is_lost:
                 await self._wait()
+                if self.protocol.closed_by_peer:
+                    self._transport.close()
         except BaseException:
             self.abort()
             raise
