@@ -425,7 +425,7 @@ class AsyncWebSocket:
         """Bytes of the message that was read last."""
         self.is_over = False
         """Whether the server has said that there will be no more."""
-        self._is_reading = False
+        self._is_reading = False  # and so `stop_reading` must cancel
         self._is_stopped = False
         self._is_aborted = False
         self._cancel_abort: Callable[[], None] | None = None
@@ -445,28 +445,9 @@ class AsyncWebSocket:
         """Send a close frame."""
         raise NotImplementedError
 
-    async def receive(self) -> Message | None:
-        """Wait for one message and return it, or None when there will be no more."""
-        raise NotImplementedError
-
     async def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""
-        if self._is_stopped:
-            return None
-        self._is_reading = True
-        try:
-            message = await self.receive()
-            if message is None:
-                self.is_over = True
-            return message
-        except asyncio.CancelledError:
-            if not self._is_stopped:
-                raise
-            if hasattr(self.reader, "uncancel"):  # Python 3.11
-                self.reader.uncancel()
-            return None
-        finally:
-            self._is_reading = False
+        raise NotImplementedError
 
     async def run(self) -> None:
         """Run the handler, then wait until its last words have left."""

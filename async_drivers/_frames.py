@@ -200,18 +200,14 @@ class FrameWebSocket(AsyncWebSocket):
                 self._transport.resume_reading()
         return messages
 
-    async def receive(self) -> Message | None:
+    async def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""
-        while not self._messages:
+        if not self._messages:
             messages = await self.read()
             if messages is None:
                 return None
             self._messages = messages
         return self._messages.pop(0)
-
-    async def wait(self) -> Message | None:
-        """Wait for one message and return it, or None when there will be no more."""
-        return await self.receive()
 
     # -- what goes out --
 

@@ -185,15 +185,28 @@ class WebSocket(AsyncWebSocket):
         self.stop_reading()
         return self._asgi_send({"type": "websocket.close", "code": code, "reason": reason})
 
-    async def receive(self) -> Message | None:
+    async def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""
-        event = await self._asgi_receive()
-        if event["type"] != "websocket.receive":
-            if event.get("code") in VIOLATIONS:
-                self.was_violated = True
+        if self._is_stopped:
             return None
-        text: str | None = event.get("text")
-        return event["bytes"] if text is None else text
+        self._is_reading = True
+        try:
+            event = await self._asgi_receive()
+        except asyncio.CancelledError:
+            if not self._is_stopped:
+                raise
+            if hasattr(self.reader, "uncancel"):  # Python 3.11
+                self.reader.uncancel()
+            return None
+        finally:
+            self._is_reading = False
+        if event["type"] == "websocket.receive":
+            text: str | None = event.get("text")
+            return event["bytes"] if text is None else text
+        if event.get("code") in VIOLATIONS:
+            self.was_violated = True
+        self.is_over = True
+        return None
 
     def abort(self) -> None:
         """End the connection at once, also for the one that reads."""

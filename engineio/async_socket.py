@@ -309,7 +309,7 @@ class AsyncSocket(BaseSocket):
         ws.reader = server.loop.current_task()
         cancel = server.loop.call_later(server.upgrade_timeout, ws.end)
         try:
-            while (frame := await _wait(ws)) is not None:
+            while (frame := await ws.wait()) is not None:
                 is_done = self._take_upgrade_step(ws, frame)
                 if is_done is not None:
                     return is_done
@@ -318,6 +318,8 @@ class AsyncSocket(BaseSocket):
         except PacketError as error:
             server.log_fault(self.sid, error)
             ws.end(error.close_code)
+        except OSError:  # as in `_read`
+            return False
         finally:
             cancel()
             self._probing = None
@@ -354,28 +356,31 @@ class AsyncSocket(BaseSocket):
                 return
             if self._inbox_size > self.server.max_http_buffer_size:
                 await self._wait_for_room()
-            frames = await (ws.read() if reads_all else self._read_one(ws))
+            if reads_all:
+                frames = await ws.read()
+            else:
+                try:
+                    frame = await ws.wait()
+                except OSError:  # as python-engineio's drivers say it, and wrappers of them
+                    frame = None
+                frames = None if frame is None or self._is_too_long(ws, frame) else [frame]
             if frames is None:
                 await self._connection_ended(ws)
                 return
             if dispatch := self._receive_frames(ws, frames, role):
                 await self._dispatch(dispatch)
 
-    async def _read_one(self, ws: Any) -> list[Any] | None:
-        frame = await _wait(ws)
-        if frame is None:
-            return None
+    def _is_too_long(self, ws: Any, frame: str | bytes) -> bool:
+        """Close a WebSocket for a message that is too long. The servers may not know the limit."""
         size = ws.size = len(frame)
-        if size * 4 > self.server.max_http_buffer_size and self._is_too_long(frame):
+        limit = self.server.max_http_buffer_size
+        if size * 4 <= limit:  # whatever the text is
+            return False
+        if isinstance(frame, str):
+            size = len(frame.encode(errors="surrogatepass"))
+        if size > limit:
             ws.end(ContentTooLongError.close_code)
-            return None
-        return [frame]
-
-    def _is_too_long(self, frame: str | bytes) -> bool:
-        # The servers were told the limit, where they can be; text is measured as UTF-8.
-        if isinstance(frame, str) and not frame.isascii():
-            frame = frame.encode(errors="surrogatepass")
-        return len(frame) > self.server.max_http_buffer_size
+        return size > limit
 
     async def _connection_ended(self, ws: Any, reason: str | None = None) -> None:
         """Clean up after the last byte; whoever reads it calls this."""
@@ -385,14 +390,6 @@ class AsyncSocket(BaseSocket):
 
 def _nobody() -> None:
     """Wait for a poll that does not wait yet."""
-
-
-async def _wait(ws: Any) -> Any:
-    """Read through `ws.wait`, which somebody may have replaced."""
-    try:
-        return await ws.wait()
-    except OSError:
-        return None
 
 
 async def _read_exactly(stream: Any, length: int | None, limit: int) -> bytes:

@@ -340,6 +340,20 @@ def test_send_packet_to_many(app: Application) -> None:
         assert app.poll(sid) == ["baGVsbG8="]
 
 
+def test_sids_and_broadcast(app: Application) -> None:
+    first, second, third = (app.open() for _ in range(3))
+    assert set(app.eio.sids) == {first, second, third}
+    app.eio.broadcast(b"hello", skip=first)
+    app.eio.broadcast("most", skip=[third, "nobody"])
+    app.eio.broadcast({"a": 1})
+    assert app.poll(first) == ["4most", '4{"a":1}']
+    assert app.poll(second) == ["baGVsbG8=", "4most", '4{"a":1}']
+    assert app.poll(third) == ["baGVsbG8=", '4{"a":1}']
+    app.eio.disconnect(third)
+    assert set(app.eio.sids) == {first, second}
+    app.eio.broadcast("the rest")
+
+
 def test_send_raises_what_encoding_raises(app: Application) -> None:
     sid = app.open()
     with pytest.raises(TypeError):
