@@ -89,10 +89,6 @@ class Handover:
         """Answer 101, or return what does; and bytes of the peer that were already read."""
         head = b""
         pending = self._buffered()
-        if self.server in ("gevent.pywsgi", "eventlet.wsgi") and self.reader is not None:
-            # Neither reads any more; the buffer is a third of what an idle client takes, and
-            # pywsgi would take what the peer sent last for its next request.
-            self.reader.close()
         # cheroot leaves a timeout of 10 s on it, and read-ahead was asked for without waiting.
         self.sock.settimeout(None)
         if self.server in ("gevent.pywsgi", "uWSGI"):
@@ -118,6 +114,13 @@ class Handover:
             return data
         if self.reader is None:
             return b""
+        if self.server in ("gevent.pywsgi", "eventlet.wsgi"):
+            # Neither reads any more. Its buffer is a third of what an idle client takes, and
+            # pywsgi would take what the peer sent last for its next request.
+            self.reader.raw.readinto = _read_nothing  # what is buffered, without a system call
+            buffered: bytes = self.reader.read1(65536)
+            self.reader.close()
+            return buffered
         self.sock.settimeout(0)
         try:
             return self.reader.read1(65536) or b""
@@ -137,6 +140,10 @@ class Handover:
         elif self.server != "gevent.pywsgi":
             start_response(SWITCHING, [])
         return []
+
+
+def _read_nothing(buffer: Any) -> None:
+    """Stand in for `RawIOBase.readinto`: there is nothing to read without waiting."""
 
 
 def find(environ: Environ, wrap_uwsgi: Callable[[int], Any] | None = None) -> Handover | None:

@@ -55,6 +55,11 @@ class Scenario:
     same_run_as: str | None = None
     targets: Targets = field(default_factory=Targets)
 
+    @property
+    def counts_connections(self) -> bool:
+        """Whether this is about connections and not about the messages on them."""
+        return self.arguments[0] in ("ws-connect", "idle")
+
     def clients_on(self, host: str) -> int:
         """How many clients there are under this server."""
         if host == "gunicorn-gthread" and self.threaded_clients is not None:

@@ -55,6 +55,8 @@ class Server:
         if self.maker == FLOOR:
             if scenario.idle or scenario.paced or scenario.same_run_as:
                 return NO_ROW
+            if scenario.transport == WEBSOCKET and scenario.counts_connections:
+                return NO_ROW if self.host == "gevent_uwsgi" else None
             if scenario.transport == WEBSOCKET:
                 is_plain = self.host in PLAIN_LIBRARIES and scenario.name != "upgrade"
                 return None if is_plain else NO_ROW
@@ -73,10 +75,10 @@ class Server:
                 installations.eiows()
             return ["node", str(installations.javascript() / "server.mjs"), self.host, str(port)]
         python = str(self._python())
-        if self.maker == FLOOR and scenario.transport == WEBSOCKET:
+        if self.maker == FLOOR and self._floor_app(scenario) is None:
             program = str(APPS / "floor_websocket.py")
             return [python, program, PLAIN_LIBRARIES[self.host], str(port)]
-        module = "floor_polling" if self.maker == FLOOR else "echo"
+        module = (self.maker == FLOOR and self._floor_app(scenario)) or "echo"
         address = f"127.0.0.1:{port}"
         if self.host == "gevent_uwsgi":
             return [
@@ -97,6 +99,12 @@ class Server:
                 f"{module}:app",
             ]
         return [python, str(APPS / "launch.py"), self.host, str(port), module]
+
+    def _floor_app(self, scenario: Scenario) -> str | None:
+        """Return the WSGI application that is the floor, None for the program without WSGI."""
+        if scenario.transport != WEBSOCKET:
+            return "floor_polling"
+        return "floor_handshake" if scenario.counts_connections else None
 
     @property
     def _needs_eventlet_worker(self) -> bool:
