@@ -43,6 +43,7 @@ class AsyncLoop:
         self._entered_at = 0.0
         self._is_scheduled = False
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._senders: set[asyncio.Task[Any]] = set()
         # A callback would otherwise run in the context of the client that happened to schedule it.
         self._context = contextvars.Context()
 
@@ -58,6 +59,13 @@ class AsyncLoop:
         task = self.loop.create_task(function(*args))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
+
+    def spawn_sender(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
+        """Do as `spawn` for what sends, which `stop` does not cut off."""
+        task = self.spawn(function, *args)
+        self._senders.add(task)
+        task.add_done_callback(self._senders.discard)
         return task
 
     def spawn_apart(self, function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
@@ -87,8 +95,10 @@ class AsyncLoop:
         return asyncio.current_task(self.loop)
 
     async def stop(self) -> None:
-        """End the tasks that belong to this loop, except the one that runs."""
+        """End the tasks that belong to this loop, except the one that runs, once all is sent."""
         this = self.current_task()
+        if self._senders:
+            await asyncio.wait(self._senders, timeout=CLOSE_TIMEOUT)
         for _ in range(2):
             tasks = self._tasks - {this}
             for task in tasks:
@@ -321,7 +331,7 @@ class AsyncStream:
             if isinstance(item, int):
                 # Closing may wait, with a timeout, for which it needs a task.
                 self._out = [item]
-                self._task = self._loop.spawn(self._send_all)
+                self._task = self._loop.spawn_sender(self._send_all)
                 return
             try:
                 steps: Any = websocket.send(item)
@@ -335,13 +345,13 @@ class AsyncStream:
             except (RuntimeError, TypeError):
                 # Perhaps what a middleware does can only be done in a task; then it was not sent.
                 self._out = [*out[position:], *self._out]
-                self._task = self._loop.spawn(self._send_all)
+                self._task = self._loop.spawn_sender(self._send_all)
                 return
             except Exception:
                 self.drop()
                 return
             self._out = [*out[position + 1 :], *self._out]
-            self._task = self._loop.spawn(self._go_on, steps, waits_for, item)
+            self._task = self._loop.spawn_sender(self._go_on, steps, waits_for, item)
             return
 
     async def _go_on(self, steps: Any, waits_for: Any, item: Message) -> None:
