@@ -371,6 +371,11 @@ class Rig:
         self.stop()
         raise RuntimeError(f"{self.spec.name} did not start:\n{log}")
 
+    def terminate(self) -> None:
+        """Ask the server to stop."""
+        assert self._process is not None
+        self._process.terminate()
+
     def stop(self) -> None:
         if self._process is None:
             return

@@ -139,6 +139,9 @@ class Control(BaseControl):
         await self._applications[server].eio.disconnect(sid)
         return time.monotonic() - start
 
+    async def shutdown(self, server: str) -> None:
+        await self._applications[server].eio.shutdown()
+
     def tasks(self) -> list[str]:
         return [repr(task)[:200] for task in asyncio.all_tasks()]
 

@@ -1,5 +1,6 @@
 """On an event loop: no task per client beyond what the server itself spends on a connection."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -88,3 +89,41 @@ def test_no_task_is_left_of_waiting_handlers(server: rigs.Server) -> None:
         server.release(sid, "b")
         server.release(sid, "a")
     rigs.until(lambda: tasks(server) <= before)
+
+
+def test_no_task_is_left_after_shutdown(any_rig: rigs.Rig) -> None:
+    server = any_rig.server("cors_off")  # one of its own: this ends every session it has
+    before = tasks(server)
+    websocket, session = server.websocket(), server.polling()
+    poll = session.start_poll()
+    assert not poll.has_input(0.1)
+    server.call("shutdown")
+    assert websocket.receive() == "1"
+    websocket.answer_close()
+    assert poll.read_response().body == b"1"
+    for sid in (websocket.sid, session.sid):
+        server.assert_ended(sid, "server shutdown")
+    rigs.until(lambda: tasks(server) < before)  # the heartbeat's has gone too
+    server.assert_alive(server.polling())  # and everything starts again
+
+
+def test_server_that_is_stopped(any_rig: rigs.Rig) -> None:
+    rig = rigs.Rig(any_rig.spec)
+    rig.start()
+    try:
+        server = rig.server()
+        websocket, session = server.websocket(), server.polling()
+        session.send("4hello")
+        rig.terminate()
+        with contextlib.suppress(ConnectionError, EOFError):
+            while websocket.read_frame().opcode != wire.CLOSE:
+                pass
+            websocket.send(wire.close_frame(1001))
+            websocket.read_to_eof()
+        rigs.until(lambda: not rig.is_running)
+        log = rig.log()
+        assert "Task was destroyed" not in log
+        assert "never retrieved" not in log
+        assert "engineio/" not in log  # of a traceback
+    finally:
+        rig.stop()
