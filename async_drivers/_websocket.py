@@ -11,7 +11,10 @@ from engineio.websocket import Handshake, WebSocketProtocol, handshake
 
 from ._handover import Environ, Handover, StartResponse
 
-READ_SIZE = 65536
+# A thread that waits in recv() holds memory for what it asked for, so most ask for little; who got
+# all of it asks for more.
+READ_SIZE = 2048
+FULL_READ_SIZE = 65536
 LARGEST_READ = 1 << 20
 
 # How long a peer may take to answer our close frame, or to take what is left for it.
@@ -68,10 +71,11 @@ class WebSocket:
             data = self._received
             if data:
                 self._received = b""
-            elif protocol.wants <= READ_SIZE:
-                data = self.stream.read(READ_SIZE)
             else:
-                data = self.stream.read(min(protocol.wants, LARGEST_READ))
+                size = FULL_READ_SIZE if self.size >= READ_SIZE else READ_SIZE
+                if protocol.wants > size:
+                    size = min(protocol.wants, LARGEST_READ)
+                data = self.stream.read(size)
             self.size = len(data)
             with self._lock:
                 if data:
