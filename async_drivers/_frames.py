@@ -213,7 +213,7 @@ class FrameWebSocket(AsyncWebSocket):
 
     def put(self, data: Message) -> None:
         """Send one message soon, through `send` if somebody has replaced that."""
-        if "send" not in vars(self):
+        if getattr(self.send, "__self__", None) is self:  # nobody has replaced it
             self._push(data)
             return
         if self._patched is None:

@@ -22,6 +22,7 @@ from engineio.base_socket import (
     AbortedError,
     BaseSocket,
     MalformedError,
+    is_replaced,
     roles,
 )
 from engineio.exceptions import (
@@ -350,7 +351,7 @@ class AsyncSocket(BaseSocket):
         """Read and dispatch until the connection ends or somebody else has the role."""
         ws = self.ws
         ws.reader = self.server.loop.current_task()
-        reads_all = ws.takes_frames and "wait" not in vars(ws)
+        reads_all = ws.takes_frames and not is_replaced(ws, "wait")
         while self._reader == role:
             if self._owner is not None and self._give_back(role):
                 return

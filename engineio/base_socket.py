@@ -379,7 +379,7 @@ class BaseSocket(Session):
         for pkt in packets:
             self._put(ws, pkt.encode(b64=self.base64))
         self.ws = ws
-        if not ws.is_compressed and "send" not in vars(ws):
+        if not ws.is_compressed and not is_replaced(ws, "send"):
             self._stream = ws.stream
         ws.stream.flush()
 
@@ -435,6 +435,14 @@ class BaseSocket(Session):
                 raise BadLengthError("a chunked body that this server does not decode")
             length = 0  # RFC 9112, 6.3; reading on would wait for the next request
         return length
+
+
+def is_replaced(ws: Any, method: str) -> bool:
+    """Tell whether somebody has put something in the place of a WebSocket's method.
+
+    Unlike a look into `vars(ws)`, this makes Python keep no dictionary for the object.
+    """
+    return getattr(getattr(ws, method), "__self__", None) is not ws
 
 
 class BadLengthError(ProtocolError):
