@@ -220,19 +220,19 @@ def test_post_of_the_largest_size(rig: rigs.Rig) -> None:
     assert session.poll() == ["4" + text]
 
 
-@pytest.mark.parametrize("length", ["1001", "100000000", "9" * 30])
-def test_post_too_long(rig: rigs.Rig, length: str) -> None:
+def test_post_too_long(rig: rigs.Rig) -> None:
     server = rig.server("small")
     session = server.polling()
-    connection = wire.HTTPConnection(server.endpoint.address)
     target = server.endpoint.target(wire.polling_query(session.sid))
-    connection.send_request("POST", target, {"Content-Length": length, "Connection": "close"})
-    # The body never comes: the answer must not wait for it.
-    response = connection.read_response()
-    if length != "9" * 30:  # some servers refuse that number themselves
-        assert (response.status, response.body) == (413, b"")
-    assert 400 <= response.status < 500
-    connection.close()
+    for length in ("1001", "100000000", "9" * 30):
+        connection = wire.HTTPConnection(server.endpoint.address)
+        connection.send_request("POST", target, {"Content-Length": length, "Connection": "close"})
+        # The body never comes: the answer must not wait for it.
+        response = connection.read_response()
+        if length != "9" * 30:  # some servers refuse that number themselves
+            assert (response.status, response.body) == (413, b"")
+        assert 400 <= response.status < 500
+        connection.close()
     server.assert_alive(session)
 
 
