@@ -13,6 +13,12 @@ BUILD = BENCH.parent / "build" / "bench"
 UPSTREAM = "python-engineio==4.15.1"
 # The last gunicorn that has an eventlet worker of its own.
 GUNICORN_WITH_EVENTLET = "25.3.0"
+# What runs python-engineio, in the versions of the running environment.
+HOSTS = (
+    *("gevent", "eventlet", "pyuwsgi"),
+    *("uvicorn", "uvloop", "httptools", "websockets"),
+    *("hypercorn", "h11", "wsproto", "aiohttp"),
+)
 
 
 class UnavailableError(Exception):
@@ -36,7 +42,7 @@ def upstream(gunicorn: str | None = None) -> Path:
     requirements = [UPSTREAM, "simple-websocket", "packaging", f"gunicorn=={gunicorn}"]
     if gunicorn is None:
         requirements[-1] = f"gunicorn=={version('gunicorn')}"
-    requirements += [f"{name}=={version(name)}" for name in ("gevent", "eventlet", "pyuwsgi")]
+    requirements += [f"{name}=={version(name)}" for name in HOSTS]
     name = hashlib.sha256("\0".join([sys.version, *requirements]).encode()).hexdigest()[:12]
     venv = BUILD / f"upstream-{name}"
     if not (venv / "complete").exists():

@@ -27,7 +27,7 @@ from typing import Any
 import installations
 import report
 from installations import BENCH, UnavailableError
-from scenarios import IDLE_PING_INTERVAL, QUICK, SCENARIOS, Scenario
+from scenarios import ASYNCIO_HOSTS, IDLE_PING_INTERVAL, QUICK, SCENARIOS, Scenario
 from servers import FLOOR, JAVASCRIPT, UPSTREAM, RunningServer, Server, all_servers
 from tqdm import tqdm
 
@@ -231,7 +231,7 @@ def select(names: Sequence[str], quick: bool) -> tuple[list[Scenario], list[Serv
     """Return what the names on the command line stand for.
 
     A name is that of a scenario or a server, or the beginning of scenarios' names. The JavaScript
-    servers always come along, as what the others are compared with.
+    servers come along with the sync ones, which are compared with them.
     """
     servers = all_servers()
     hosts = {server.host for server in servers} | {server.maker for server in servers}
@@ -246,7 +246,9 @@ def select(names: Sequence[str], quick: bool) -> tuple[list[Scenario], list[Serv
         if (name.startswith(wanted_scenarios) if wanted_scenarios else not quick or name in QUICK)
     ]
     if wanted_servers:
-        keep = wanted_servers | {JAVASCRIPT}
+        keep = set(wanted_servers)
+        if not wanted_servers <= set(ASYNCIO_HOSTS):
+            keep.add(JAVASCRIPT)
         servers = [each for each in servers if each.host in keep or each.maker in keep]
     elif quick:
         servers = [each for each in servers if each.host in QUICK_HOSTS and each.maker != FLOOR]
@@ -275,7 +277,7 @@ def _print_names() -> None:
 
 
 def _environment() -> dict[str, Any]:
-    packages = ("python-engineio", "gevent", "eventlet", "gunicorn", "pyuwsgi", "websockets")
+    packages = ("python-engineio", *installations.HOSTS, "gunicorn")
     cpu = Path("/proc/cpuinfo").read_text().partition("model name")[2].partition("\n")[0]
     commit = subprocess.run(
         ["git", "-C", str(BENCH), "describe", "--always", "--dirty"],

@@ -1,4 +1,4 @@
-"""What is measured, and what issue 3 asks of it."""
+"""What is measured, and what issues 3 and 4 ask of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ IDLE_PING_INTERVAL = 3.0  # seconds
 
 THREADED_CLIENTS = 500  # instead of 2,000 where each client needs a thread
 COLUMNS = ("gevent", "eventlet", "gunicorn-gthread")  # the columns of issue 3's table
+ASYNCIO_HOSTS = ("uvicorn", "hypercorn", "aiohttp")  # for which issue 4 has one number a scenario
 
 
 @dataclass(frozen=True)
@@ -71,23 +72,28 @@ class Scenario:
         return min(self.idle, THREADED_CLIENTS) if host == "gunicorn-gthread" else self.idle
 
 
-def _by_host(gevent: float, eventlet: float, gthread: float) -> dict[str, float]:
-    return dict(zip(COLUMNS, (gevent, eventlet, gthread), strict=True))
+def _by_host(
+    gevent: float, eventlet: float, gthread: float, asyncio: float = 0
+) -> dict[str, float]:
+    targets = dict(zip(COLUMNS, (gevent, eventlet, gthread), strict=True))
+    return targets | (dict.fromkeys(ASYNCIO_HOSTS, asyncio) if asyncio else {})
 
 
-def _targets(factors: tuple[float, float, float], ws: float = 0, eiows: float = 0) -> Targets:
+def _targets(
+    factors: tuple[float, float, float], asyncio: float = 0, ws: float = 0, eiows: float = 0
+) -> Targets:
     return Targets(
-        upstream=_by_host(*factors),
+        upstream=_by_host(*factors, asyncio),
         ws={"gevent": ws} if ws else {},
         eiows={"gevent": eiows} if eiows else {},
         gevent={"gevent_uwsgi": 0.85},
     )
 
 
-_ECHO_1 = _targets((6.5, 4.5, 6), ws=1)
-_ECHO_16 = _targets((11, 8, 15), eiows=1)
+_ECHO_1 = _targets((6.5, 4.5, 6), asyncio=2, ws=1)
+_ECHO_16 = _targets((11, 8, 15), asyncio=2.5, eiows=1)
 _ECHO_64K = _targets((5, 5, 5), ws=1)
-_THIRD = Targets(upstream=_by_host(3, 3, 3))
+_IDLE_MEMORY = Targets(upstream=_by_host(3, 3, 3, asyncio=2))
 _KINDS = {
     "": ("text", ("--fill", "text")),
     "-json": ("JSON text", ("--fill", "json")),
@@ -137,7 +143,7 @@ def _all() -> list[Scenario]:
             arguments=("poll-echo", "-s", "32"),
             transport=POLLING,
             clients=50,
-            targets=_targets((1.5, 1.5, 1.5)),
+            targets=_targets((1.5, 1.5, 1.5), asyncio=1.5),
         ),
         Scenario(
             name="fanout",
@@ -214,7 +220,7 @@ def _idle(transport: str) -> list[Scenario]:
             targets=targets,
         )
         for what, figure, unit, targets in (
-            ("memory", "rss_per_conn", "bytes per client", _THIRD),
+            ("memory", "rss_per_conn", "bytes per client", _IDLE_MEMORY),
             ("cpu", "cpu_us_per_conn_s", "CPU microseconds per client and second", Targets()),
         )
     ]

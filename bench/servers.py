@@ -13,7 +13,7 @@ from typing import Any
 
 import installations
 from installations import BENCH, BUILD, GUNICORN_WITH_EVENTLET, UnavailableError
-from scenarios import WEBSOCKET, Scenario
+from scenarios import ASYNCIO_HOSTS, WEBSOCKET, Scenario
 
 APPS = BENCH / "apps"
 START_TIMEOUT = 20.0  # seconds
@@ -26,6 +26,9 @@ ASYNC_MODES = {
     "gunicorn-gevent": "gevent",
     "gunicorn-eventlet": "eventlet",
     "gevent_uwsgi": "gevent_uwsgi",
+    "uvicorn": "asgi",
+    "hypercorn": "asgi",
+    "aiohttp": "aiohttp",
 }
 WORKERS = {
     "gunicorn-gthread": ("-k", "gthread", "--threads", "1200"),
@@ -40,7 +43,7 @@ PLAIN_LIBRARIES = {"gevent": "gevent", "eventlet": "eventlet", "gunicorn-gthread
 
 @dataclass(frozen=True)
 class Server:
-    """An implementation under a host: a WSGI server, or the WebSocket engine of JavaScript."""
+    """An implementation under a host: a server, or the WebSocket engine of JavaScript."""
 
     maker: str
     host: str
@@ -55,6 +58,8 @@ class Server:
         if self.maker == FLOOR:
             if scenario.idle or scenario.paced or scenario.same_run_as:
                 return NO_ROW
+            if self.host in ASYNCIO_HOSTS:
+                return NO_ROW if scenario.name == "upgrade" else None
             if scenario.transport == WEBSOCKET and scenario.counts_connections:
                 return NO_ROW if self.host == "gevent_uwsgi" else None
             if scenario.transport == WEBSOCKET:
@@ -75,6 +80,8 @@ class Server:
                 installations.eiows()
             return ["node", str(installations.javascript() / "server.mjs"), self.host, str(port)]
         python = str(self._python())
+        if self.host in ASYNCIO_HOSTS:
+            return self._asyncio_command(python, port)
         if self.maker == FLOOR and self._floor_app(scenario) is None:
             program = str(APPS / "floor_websocket.py")
             return [python, program, PLAIN_LIBRARIES[self.host], str(port)]
@@ -99,6 +106,25 @@ class Server:
                 f"{module}:app",
             ]
         return [python, str(APPS / "launch.py"), self.host, str(port), module]
+
+    def _asyncio_command(self, python: str, port: int) -> list[str]:
+        module = "echo_asyncio"
+        if self.maker == FLOOR:
+            module = "floor_aiohttp" if self.host == "aiohttp" else "floor_asgi"
+        if self.host == "aiohttp":
+            return [python, str(APPS / "launch.py"), "aiohttp", str(port), module]
+        if self.host == "uvicorn":
+            return [
+                *(python, "-m", "uvicorn", "--port", str(port), "--no-access-log"),
+                *("--log-level", "warning"),  # or each WebSocket is logged
+                # What a new uvicorn chooses by itself with `uvicorn[standard]`, spelled out.
+                *("--loop", "uvloop", "--http", "httptools", "--ws", "websockets-sansio"),
+                f"{module}:app",
+            ]
+        return [
+            *(python, "-m", "hypercorn", "--workers", "0", "--backlog", "2048"),
+            *("--bind", f"127.0.0.1:{port}", f"{module}:app"),
+        ]
 
     def _floor_app(self, scenario: Scenario) -> str | None:
         """Return the WSGI application that is the floor, None for the program without WSGI."""

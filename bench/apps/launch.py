@@ -1,4 +1,4 @@
-"""Start a WSGI server: `python launch.py gevent|eventlet PORT MODULE`, which has an `app`.
+"""Start a server: `python launch.py gevent|eventlet|aiohttp PORT MODULE`, which has an `app`.
 
 Only the server that is named gets imported, and nothing is monkey-patched.
 """
@@ -25,6 +25,13 @@ def serve_eventlet(port: int, app: Any) -> None:
     eventlet.wsgi.server(listener, app, log_output=False, max_size=MOST_CONNECTIONS)
 
 
+def serve_aiohttp(port: int, app: Any) -> None:
+    from aiohttp import web
+
+    web.run_app(app, host="127.0.0.1", port=port, access_log=None, print=None, backlog=BACKLOG)
+
+
+SERVE = {"gevent": serve_gevent, "eventlet": serve_eventlet, "aiohttp": serve_aiohttp}
+
 if __name__ == "__main__":
-    serve = {"gevent": serve_gevent, "eventlet": serve_eventlet}[sys.argv[1]]
-    serve(int(sys.argv[2]), importlib.import_module(sys.argv[3]).app)
+    SERVE[sys.argv[1]](int(sys.argv[2]), importlib.import_module(sys.argv[3]).app)
