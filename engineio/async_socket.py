@@ -154,11 +154,8 @@ class AsyncSocket(BaseSocket):
                             # What the handler awaited was cancelled, not the handler.
                             server.logger.exception("message handler error")
         except BaseException as error:  # the task was cancelled
-            self._let_go(role)
-            was_cancelled = isinstance(error, asyncio.CancelledError)
-            if was_cancelled and self._has_messages and not self.dispatcher:
-                # What is left, the end of the session perhaps, was not this task's alone.
-                server.loop.spawn(self._dispatch, self._make_dispatcher(next(roles)))
+            # Any other exception ends the event loop too.
+            self._let_go(role, goes_on=isinstance(error, asyncio.CancelledError))
             raise
         finally:
             if self._room is not None:

@@ -263,11 +263,11 @@ class BaseSocket(Session):
     def _deliver(self, messages: list[Any], role: int = 0) -> int:
         """Put messages into the inbox. Returns a role if the caller must dispatch them."""
         with self.lock:
-            if self.dispatcher:
+            if self._batch or self._inbox or self.dispatcher:
                 self._inbox.extend(messages)
-                if not (self._parked and self.server.async_handlers):
+                if self.dispatcher and not (self._parked and self.server.async_handlers):
                     return 0  # its dispatcher will come to them
-            else:  # and so nothing is in the inbox
+            else:
                 messages.reverse()
                 self._batch = messages
             return self._make_dispatcher(role or next(roles))
@@ -301,12 +301,20 @@ class BaseSocket(Session):
             self._inbox.clear()
             self._batch.clear()
 
-    def _let_go(self, role: int) -> None:
-        """End a dispatcher that will not come back to its inbox."""
+    def _let_go(self, role: int, goes_on: bool = True) -> None:
+        """End a dispatcher that will not come back to its inbox.
+
+        Another one goes on with what is left there, the end of the session perhaps.
+        """
         with self.lock:
             self._running -= 1
-            if self.dispatcher == role:
-                self.dispatcher = 0
+            if self.dispatcher != role:
+                return
+            self.dispatcher = 0
+            if not goes_on or not self._has_messages:
+                return
+            other = self._make_dispatcher(next(roles))
+        self.server.loop.spawn(self._dispatch, other)
 
     def _make_dispatcher(self, role: int) -> int:
         """Give a role the inbox; `_dispatch` must be called with it. Call with `lock` held."""

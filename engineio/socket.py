@@ -30,6 +30,7 @@ from engineio.base_socket import (
     AbortedError,
     BaseSocket,
     MalformedError,
+    is_replaced,
     roles,
 )
 from engineio.exceptions import (
@@ -359,7 +360,7 @@ def _nobody() -> None:
 
 def _reader_of(ws: Any) -> Callable[[], list[Any] | None]:
     """Return what reads a batch of frames: through `ws.wait` if somebody has replaced that."""
-    if "wait" not in vars(ws):
+    if not is_replaced(ws, "wait"):
         read: Callable[[], list[Any] | None] = ws.read
         return read
 

@@ -386,6 +386,23 @@ def test_a_handler_that_exits(site: Site, client: wire.Polling) -> None:
     assert site.event() == ("message", "next")
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_messages_behind_a_handler_that_exits(site: Site, client: wire.Polling) -> None:
+    got: list[Any] = []
+
+    def message(sid: str, data: Any) -> None:
+        got.append(data)
+        if data == "exit":
+            raise SystemExit
+
+    site.eio.on("message", message)
+    client.send("4exit", "4one", "4two")
+    wait_until(lambda: got == ["exit", "one", "two"])
+    client.send("4exit", "4three", "1")
+    wait_until(lambda: not site.eio.sockets)
+    assert got == ["exit", "one", "two", "exit", "three"]
+
+
 def test_a_client_that_sends_faster_than_its_handlers_work(site: Site) -> None:
     site.eio.async_handlers = False
     site.eio.max_http_buffer_size = 1000
