@@ -1,6 +1,7 @@
 """ASGI: `AsyncServer(async_mode="asgi")`, under uvicorn, hypercorn, daphne, granian and others."""
 
 import asyncio
+import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -227,12 +228,25 @@ class WebSocket(AsyncWebSocket):
         return transport if hasattr(transport, "abort") else None
 
 
+def server_stops() -> Callable[[], bool] | None:
+    """Return what tells whether the ASGI server has begun to stop, or None if nothing can.
+
+    uvicorn waits for open requests, polls too, before it sends lifespan.shutdown. It handles
+    signals with a method of its server, which sets a flag.
+    """
+    server: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
+    if not any(cls.__module__.startswith("uvicorn.") for cls in type(server).__mro__):
+        return None
+    return lambda: bool(server.should_exit)
+
+
 driver = AsyncDriver(
     translate_request=translate_request,
     make_response=make_response,
     websocket=WebSocket,
     create_route=None,
     connection=lambda environ: environ["wsgi.input"],
+    server_stops=server_stops,
     **asyncio_parts,
 )
 _async = driver.primitives()

@@ -38,6 +38,9 @@ class _WebSocketOver(NamedTuple):
     left: Any
 
 
+STOP_CHECK = 0.5  # seconds
+
+
 class AsyncServer(BaseServer):
     """An Engine.IO server for asyncio: ASGI, aiohttp, sanic and tornado.
 
@@ -352,12 +355,19 @@ class AsyncServer(BaseServer):
     async def _service_task(self) -> None:
         """Send pings and drop clients that do not answer: one task for all clients."""
         event = self.service_task_event
+        server_stops = self.driver.server_stops()
         while not self._stopping:
             event.clear()
             due = self.heartbeat.next_due()
             wait = None if due is None else due - time.monotonic()
+            if server_stops is not None:
+                wait = STOP_CHECK if wait is None else min(wait, STOP_CHECK)
             if wait is None or wait > 0:
                 await event.wait(wait)
+            if server_stops is not None and server_stops():
+                for socket in self.manager.all():
+                    if not socket.closing:
+                        self.loop.spawn(socket.close, True, False, self.reason.SERVER_SHUTDOWN)
             now = time.monotonic()
             # Later than due by much: the event loop was held up, or the process (SIGSTOP).
             stalled = due is not None and now - due > min(1.0, self.ping_timeout / 2)

@@ -205,6 +205,8 @@ class AsyncDriver(NamedTuple):
     """An event whose `wait` takes a timeout."""
     create_handler: Callable[[Any], Any] | None = None
     """Return the request handler class for a server, where that is what a framework wants."""
+    server_stops: Callable[[], Callable[[], bool] | None] = lambda: None
+    """What tells whether the server has begun to stop, or None if nothing can."""
 
     def primitives(self) -> dict[str, Any]:
         """Return what python-engineio's drivers published as their `_async` dictionary."""

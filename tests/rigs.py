@@ -83,6 +83,8 @@ class Spec:
     lingers: float = 0.0
     # It leaves open files to the garbage collector.
     litters: bool = False
+    # When it begins to stop, its clients learn it at once.
+    tells_clients: bool = False
 
     @property
     def asyncio(self) -> bool:
@@ -151,7 +153,7 @@ def uvicorn(name: str, *options: str, **more: Any) -> Spec:
         r"WARNING:  Unsupported upgrade request\.",
         r"WARNING:  Invalid HTTP request received\.",
     )
-    return asgi(name, "uvicorn", *common, *quiet, *options, log=log, **more)
+    return asgi(name, "uvicorn", *common, *quiet, *options, log=log, tells_clients=True, **more)
 
 
 def framework(name: str, **more: Any) -> Spec:
@@ -248,8 +250,8 @@ _ALL = [
             + r"UnicodeDecodeError: [^\n]*\n",
         ),
     ),
-    framework("aiohttp", lingers=10.0, log_blocks=(AIOHTTP_LOG,)),
-    framework("sanic", log=(r"Main .* INFO: .*", r"LOG INFO sanic\..*")),
+    framework("aiohttp", tells_clients=True, lingers=10.0, log_blocks=(AIOHTTP_LOG,)),
+    framework("sanic", tells_clients=True, log=(r"Main .* INFO: .*", r"LOG INFO sanic\..*")),
     framework("tornado"),
     uvicorn("uvicorn-wsproto", "--ws", "wsproto", "--loop", "asyncio", early_frame=False),
     asgi(

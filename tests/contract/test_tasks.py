@@ -127,3 +127,23 @@ def test_server_that_is_stopped(any_rig: rigs.Rig) -> None:
         assert "engineio/" not in log  # of a traceback
     finally:
         rig.stop()
+
+
+@pytest.mark.rig("tells_clients")
+def test_clients_of_a_server_that_is_stopped(any_rig: rigs.Rig) -> None:
+    rig = rigs.Rig(any_rig.spec)
+    rig.start()
+    try:
+        server = rig.server()
+        websocket, session = server.websocket(), server.polling()
+        poll = session.start_poll()
+        assert not poll.has_input(0.1)
+        rig.terminate()
+        assert poll.read_response().body == b"1"
+        with contextlib.suppress(ConnectionError, EOFError):
+            while websocket.read_frame().opcode != wire.CLOSE:
+                pass  # uvicorn may come before us, who send a CLOSE packet first
+            websocket.send(wire.close_frame(1000))
+        rigs.until(lambda: not rig.is_running)
+    finally:
+        rig.stop()

@@ -29,5 +29,4 @@ async def message(sid: str, data: object) -> None:
 
 if __name__ == "__main__":
     port = int(os.environ.get("PORT", "5000"))
-    # At Ctrl-C uvicorn waits for requests, and a polling client always has one.
-    uvicorn.run(app, host="127.0.0.1", port=port, timeout_graceful_shutdown=1)
+    uvicorn.run(app, host="127.0.0.1", port=port)
