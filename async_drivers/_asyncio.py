@@ -291,7 +291,7 @@ class Race:
 class AsyncStream:
     """What waits to be sent over a WebSocket. Nothing here waits."""
 
-    __slots__ = ("_ended", "_loop", "_out", "_task", "_websocket", "is_dirty", "size")
+    __slots__ = ("_ended", "_loop", "_out", "_sending", "_task", "_websocket", "is_dirty", "size")
 
     def __init__(self, websocket: "AsyncWebSocket", loop: AsyncLoop) -> None:
         self.size = 0
@@ -300,6 +300,7 @@ class AsyncStream:
         self._websocket = websocket
         self._loop = loop
         self._out: list[Message | int] = []  # an int is the code of a close frame
+        self._sending: list[Message | int] = []  # what a task has taken out, the next one last
         self._task: asyncio.Task[None] | None = None
         self._ended = False
 
@@ -370,12 +371,14 @@ class AsyncStream:
         websocket = self._websocket
         try:
             while self._out:
-                item = self._out.pop(0)
-                if isinstance(item, int):
-                    await websocket.close(item)
-                else:
-                    await websocket.send(item)
-                    self.size -= len(item)
+                self._sending, self._out = self._out[::-1], []
+                while self._sending:
+                    item = self._sending.pop()
+                    if isinstance(item, int):
+                        await websocket.close(item)
+                    else:
+                        await websocket.send(item)
+                        self.size -= len(item)
         except Exception:
             self.drop()
         finally:
@@ -385,6 +388,7 @@ class AsyncStream:
         """Send nothing more."""
         self._ended = True
         self._out.clear()
+        self._sending.clear()
         self.size = 0
 
     @property

@@ -58,7 +58,7 @@ class Handover:
 
         uWSGI does, unless told otherwise, and clients that trust HTTP/1.1 lose their next request.
         """
-        return self.server == "uWSGI" and not _KEEP_ALIVE & set(sys.modules["uwsgi"].opt)
+        return self.server == "uWSGI" and _KEEP_ALIVE.isdisjoint(sys.modules["uwsgi"].opt)
 
     def refuse(self, reason: bytes) -> None:
         """Close a WebSocket that should not have been opened: no HTTP answer is possible."""
@@ -75,6 +75,8 @@ class Handover:
         """
         if self.sock in _undelayed:
             return  # an earlier request of this connection
+        if self.closes_silently:
+            return  # the end of the connection takes what waits along
         with suppress(OSError):  # AF_UNIX has no such option
             self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         _undelayed.add(self.sock)
@@ -231,7 +233,8 @@ class BorrowedSocket:
 
     @contextmanager
     def _borrowed(self) -> Iterator[_socket.socket]:
-        sock = _socket.socket(fileno=self._fd)
+        # Anything is right for the options; not to say costs three system calls.
+        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=self._fd)
         try:
             yield sock
         finally:
