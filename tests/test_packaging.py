@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import engineio
+from engineio.driver import ASYNC_MODES
 
 ROOT = Path(__file__).resolve().parent.parent
 NOT_SOURCE = ("build", "dist", "*.egg-info", "__pycache__", "node_modules", ".*")
@@ -104,6 +105,7 @@ def full(bare: Path, wheel: Path) -> Path:
     run(
         *(bare, "-m", "pip", "install", "-q"),
         f"python-engineio[eventlet,gevent,gunicorn] @ {wheel.as_uri()}",
+        *("aiohttp", "sanic", "tornado"),
         cwd=bare.parent,
     )
     return bare
@@ -158,11 +160,12 @@ def test_import_needs_no_optional_package(bare: Path) -> None:
 def test_a_missing_package_is_named(bare: Path, driver: str) -> None:
     program = (
         "import sys, engineio\n"
-        "try: engineio.Server(async_mode=sys.argv[1])\n"
+        "try: getattr(engineio, sys.argv[2])(async_mode=sys.argv[1])\n"
         "except engineio.exceptions.DriverError as error: print(error)"
     )
-    said = run(bare, "-c", program, driver, cwd=bare.parent)
-    if driver == "threading":
+    server = "AsyncServer" if driver in ASYNC_MODES else "Server"
+    said = run(bare, "-c", program, driver, server, cwd=bare.parent)
+    if driver in ("threading", "asgi"):
         assert said == ""
     else:
         assert driver in said
