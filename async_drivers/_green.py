@@ -195,13 +195,13 @@ class GreenStream(BufferedStream):
         while not self._ended:
             if self._stop_watching is None:
                 self._stop_watching = self._loop.on_readable(self._sock, self._on_readable)
-            greenlet = getcurrent()
+            current = getcurrent()
             self._waits = True
-            if self._reader is greenlet:
+            if self._reader is current:
                 # It has waited here before, so the hub is its parent and runs.
                 self._loop.switch_quickly()
             else:
-                self._reader = greenlet
+                self._reader = current
                 self._loop.switch_to_hub()
             try:
                 return self._recv(size)  # type: ignore[no-any-return]

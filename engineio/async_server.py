@@ -38,9 +38,6 @@ class _WebSocketOver(NamedTuple):
     left: Any
 
 
-STOP_CHECK = 0.5  # seconds
-
-
 class AsyncServer(BaseServer):
     """An Engine.IO server for asyncio: ASGI, aiohttp, sanic and tornado.
 
@@ -359,18 +356,13 @@ class AsyncServer(BaseServer):
         while not self._stopping:
             event.clear()
             due = self.heartbeat.next_due()
-            wait = None if due is None else due - time.monotonic()
-            if server_stops is not None:
-                wait = STOP_CHECK if wait is None else min(wait, STOP_CHECK)
+            wait = self._service_wait(due, server_stops is not None)
             if wait is None or wait > 0:
                 await event.wait(wait)
             if server_stops is not None and server_stops():
-                for socket in self.manager.all():
-                    if not socket.closing:
-                        self.loop.spawn(socket.close, True, False, self.reason.SERVER_SHUTDOWN)
+                self._disconnect_for_stop()
             now = time.monotonic()
-            # Later than due by much: the event loop was held up, or the process (SIGSTOP).
-            stalled = due is not None and now - due > min(1.0, self.ping_timeout / 2)
+            stalled = self._was_stalled(due, now)
             self.log_info = self.logger.isEnabledFor(logging.INFO)
             for sid in self.heartbeat.pop_due(now):
                 try:

@@ -23,6 +23,7 @@ from engineio.base_socket import (
     BaseSocket,
     MalformedError,
     is_replaced,
+    nobody,
     roles,
 )
 from engineio.exceptions import (
@@ -222,7 +223,7 @@ class AsyncSocket(BaseSocket):
         loop = self.server.loop
         self.start_poll()
         try:
-            packets = self.answer_poll(limit, _nobody)
+            packets = self.answer_poll(limit, nobody)
             while not packets:
                 waiter = loop.waiter()
                 self.waiter = waiter.wake
@@ -239,7 +240,7 @@ class AsyncSocket(BaseSocket):
                 finally:
                     if stop_probing is not None:
                         stop_probing()
-                packets = self.answer_poll(limit, _nobody)
+                packets = self.answer_poll(limit, nobody)
                 if not packets and self.carrier is Carrier.PROBING:
                     return [NOOP_PACKET]
             return packets
@@ -384,10 +385,6 @@ class AsyncSocket(BaseSocket):
         """Clean up after the last byte; whoever reads it calls this."""
         if dispatch := self._end_connection(ws, reason):
             await self.server.loop.finish(self._dispatch, dispatch)
-
-
-def _nobody() -> None:
-    """Wait for a poll that does not wait yet."""
 
 
 async def _read_exactly(stream: Any, length: int | None, limit: int) -> bytes:

@@ -28,6 +28,7 @@ default_logger = logging.getLogger("engineio.server")
 PASSED_BY_OTHERS = {"message_queue"}
 
 SID_RANDOM_BYTES = 12  # 96 bits, as many as python-engineio's; 3 bytes more tell processes apart
+STOP_CHECK = 0.5  # seconds between looks whether the web server has begun to stop
 FAREWELL_TIME = 30.0  # seconds a client may take to fetch the packet that says it was closed
 
 _LOG_DATA = 200  # characters of a packet's data that are logged
@@ -226,6 +227,25 @@ class BaseServer(Settings):
         if socket.closed:
             raise KeyError("Session is disconnected")
         return socket
+
+    # -- heartbeat -----------------------------------------------------------------------------
+
+    def _service_wait(self, due: float | None, looks_for_stop: bool) -> float | None:
+        """Return how long the heartbeat loop may sleep, in seconds; None: until it is woken."""
+        wait = None if due is None else due - time.monotonic()
+        if looks_for_stop:
+            wait = STOP_CHECK if wait is None else min(wait, STOP_CHECK)
+        return wait
+
+    def _disconnect_for_stop(self) -> None:
+        """Have every client disconnected (server shutdown), without waiting for that."""
+        for socket in self.manager.all():
+            if not socket.closing:
+                self.loop.spawn(socket.close, True, False, self.reason.SERVER_SHUTDOWN)
+
+    def _was_stalled(self, due: float | None, now: float) -> bool:
+        """Tell whether this process was held up itself (a blocked loop, SIGSTOP)."""
+        return due is not None and now - due > min(1.0, self.ping_timeout / 2)
 
     # -- answers -------------------------------------------------------------------------------
 

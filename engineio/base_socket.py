@@ -445,6 +445,10 @@ class BaseSocket(Session):
         return length
 
 
+def nobody() -> None:
+    """Stand in for what wakes a poll that does not wait yet."""
+
+
 def is_replaced(ws: Any, method: str) -> bool:
     """Tell whether somebody has put something in the place of a WebSocket's method.
 

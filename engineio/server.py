@@ -32,8 +32,6 @@ from engineio.session import Beat, Life
 from engineio.settings import WEBSOCKET
 from engineio.socket import Socket
 
-STOP_CHECK = 0.5  # seconds
-
 
 class Server(BaseServer):
     """An Engine.IO server for WSGI: threads, eventlet, gevent, and gevent inside uWSGI.
@@ -376,18 +374,13 @@ class Server(BaseServer):
         while not self._stopping:
             event.clear()
             due = self.heartbeat.next_due()
-            wait = None if due is None else due - time.monotonic()
-            if server_stops is not None:
-                wait = STOP_CHECK if wait is None else min(wait, STOP_CHECK)
+            wait = self._service_wait(due, server_stops is not None)
             if wait is None or wait > 0:
                 event.wait(wait)
             if server_stops is not None and server_stops():
-                for socket in self.manager.all():
-                    if not socket.closing:
-                        self.loop.spawn(socket.close, True, False, self.reason.SERVER_SHUTDOWN)
+                self._disconnect_for_stop()
             now = time.monotonic()
-            # Later than due by much: this process was held up itself (a blocked loop, SIGSTOP).
-            stalled = due is not None and now - due > min(1.0, self.ping_timeout / 2)
+            stalled = self._was_stalled(due, now)
             self.log_info = self.logger.isEnabledFor(logging.INFO)
             for sid in self.heartbeat.pop_due(now):
                 try:

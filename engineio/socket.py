@@ -31,6 +31,7 @@ from engineio.base_socket import (
     BaseSocket,
     MalformedError,
     is_replaced,
+    nobody,
     roles,
 )
 from engineio.exceptions import (
@@ -215,7 +216,7 @@ class Socket(BaseSocket):
         self.start_poll()
         stop_watching = None
         try:
-            packets = self.answer_poll(limit, _nobody)
+            packets = self.answer_poll(limit, nobody)
             if packets:
                 return packets
             if connection is not None:
@@ -230,7 +231,7 @@ class Socket(BaseSocket):
                         # Whatever waits is not lost on a connection that is.
                         self._poll_aborted()
                         return []
-                    packets = self.answer_poll(limit, _nobody)
+                    packets = self.answer_poll(limit, nobody)
                     if not packets and self.carrier is Carrier.PROBING:
                         return [NOOP_PACKET]
             return packets
@@ -352,10 +353,6 @@ class Socket(BaseSocket):
         """Clean up after the last byte; whoever reads it calls this."""
         if dispatch := self._end_connection(ws, reason):
             self._dispatch(dispatch)
-
-
-def _nobody() -> None:
-    """Wait for a poll that does not wait yet."""
 
 
 def _reader_of(ws: Any) -> Callable[[], list[Any] | None]:
