@@ -34,8 +34,31 @@ def environment(name: str, *requirements: str) -> Path:
     return python
 
 
-def _digest(requirements: tuple[str, ...]) -> str:
-    parts = (sys.version, (ROOT / "setup.cfg").read_text(), *sorted(requirements))
+def packages(name: str, *requirements: str) -> Path:
+    """Return a folder, `build/venvs/<name>`, that has packages but not this checkout.
+
+    First in PYTHONPATH it goes before whatever the running Python has: that is how the real
+    python-engineio is reached.  Kept for the next run.  Raises CalledProcessError as
+    `environment` does.
+    """
+    folder = VENVS / name / _digest(requirements, with_us=False)
+    stamp = folder / "complete"
+    VENVS.mkdir(parents=True, exist_ok=True)
+    with (VENVS / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not stamp.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            _run(
+                *(sys.executable, "-m", "pip", "install", "-q", "--target", str(folder)),
+                *requirements,
+            )
+            stamp.touch()
+    return folder
+
+
+def _digest(requirements: tuple[str, ...], with_us: bool = True) -> str:
+    ours = (ROOT / "setup.cfg").read_text() if with_us else ""
+    parts = (sys.version, ours, *sorted(requirements))
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
 
