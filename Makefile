@@ -13,7 +13,8 @@ npm := tests/javascript/node_modules
 code := engineio async_drivers tests examples bench deploy
 
 # The test plugins are loaded with -p, which pytest does before it reads `pythonpath`.
-pytest = PYTHONPATH="$(CURDIR)/tests/plugins" $(1) -m pytest -p strict_skips $(PYTEST)
+# Tests wait for servers more than they compute, so there are more processes than cores.
+pytest = PYTHONPATH="$(CURDIR)/tests/plugins" $(1) -m pytest -p strict_skips -n 4 --dist loadgroup $(PYTEST)
 
 .PHONY: help run test test-all bench lint format system clean
 .DEFAULT_GOAL := help

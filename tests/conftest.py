@@ -31,6 +31,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """What runs in one process, in order (make test runs several): a server's tests, or a file's."""
+    parameters = getattr(getattr(item, "callspec", None), "params", {})
+    return str(parameters.get("rig") or parameters.get("any_rig") or item.path.stem)
 
 
 def _is_possible(item: pytest.Item) -> bool:
