@@ -451,7 +451,7 @@ class AsyncWebSocket:
         """Accept the handshake and run the handler."""
         raise NotImplementedError
 
-    def send(self, data: Message) -> Any:
+    def send(self, message: Message) -> Any:
         """Send one message: str as text, bytes as binary."""
         raise NotImplementedError
 

@@ -220,9 +220,9 @@ class FrameWebSocket(AsyncWebSocket):
             self._patched = AsyncStream(self, self.server.loop)
         self._patched.push(data)
 
-    async def send(self, data: Message) -> None:
+    async def send(self, message: Message) -> None:
         """Send one message: str as text, bytes as binary."""
-        self._push(data)
+        self._push(message)
 
     def _push(self, data: Message) -> None:
         if self.protocol.is_open:

@@ -107,11 +107,11 @@ class WebSocket:
             self._messages = (self.read() or [])[::-1]
         return self._messages.pop() if self._messages else None
 
-    def send(self, data: Message) -> None:
+    def send(self, message: Message) -> None:
         """Send one message: str as text, bytes as binary; nothing once the closing has begun."""
         with self._lock:  # also keeps compressed messages in the order they were compressed
             if self.protocol.is_open:
-                self.stream.push(self.protocol.encode(data))
+                self.stream.push(self.protocol.encode(message))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Start the closing handshake; the connection ends when the peer answers, or soon."""

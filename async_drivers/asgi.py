@@ -5,6 +5,7 @@ import signal
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from engineio.asgi import ASGIApp as ASGIApp  # python-engineio has it here too
 from engineio.driver import AsyncDriver
 from engineio.exceptions import ProtocolError
 
@@ -174,11 +175,11 @@ class WebSocket(AsyncWebSocket):
         await self._asgi_send({"type": "websocket.accept"})
         await self.run()
 
-    def send(self, data: Message) -> Awaitable[None]:
+    def send(self, message: Message) -> Awaitable[None]:
         """Send one message: str as text, bytes as binary."""
-        if isinstance(data, str):
-            return self._asgi_send({"type": "websocket.send", "text": data})
-        return self._asgi_send({"type": "websocket.send", "bytes": data})
+        if isinstance(message, str):
+            return self._asgi_send({"type": "websocket.send", "text": message})
+        return self._asgi_send({"type": "websocket.send", "bytes": message})
 
     def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
         """Send a close frame."""

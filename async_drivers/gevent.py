@@ -6,7 +6,7 @@ nothing but gevent installed. gevent-websocket's handler and worker are used whe
 
 import atexit
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -27,15 +27,16 @@ READ, WRITE = 1, 2  # libev's event masks
 
 
 class Thread(gevent.Greenlet):  # type: ignore[type-arg] # not generic when it runs
-    """A greenlet with the constructor and `join` of `threading.Thread`."""
+    """A greenlet with the keywords of `threading.Thread`, and its `start` and `join`."""
 
     def __init__(
         self,
-        group: None = None,
         target: Callable[..., Any] | None = None,
+        args: Iterable[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+        *,
+        group: None = None,
         name: str | None = None,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
         daemon: bool | None = None,
     ) -> None:
         super().__init__(target or _nothing, *args, **(kwargs or {}))

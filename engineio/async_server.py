@@ -161,9 +161,9 @@ class AsyncServer(BaseServer):
         for task in closing:
             await task
 
-    async def handle_request(self, *args: Any) -> Any:
+    async def handle_request(self, *args: Any, **kwargs: Any) -> Any:
         """Answer a request, given and answered as the async mode has it."""
-        environ = self.driver.translate_request(*args)
+        environ = self.driver.translate_request(*args, **kwargs)
         if hasattr(environ, "__await__"):
             environ = await environ
         self._enter_loop()

@@ -10,6 +10,7 @@ from typing import Any
 from engineio import packet as wire
 from engineio import response
 from engineio.base_server import BaseServer
+from engineio.base_server import default_logger as default_logger
 from engineio.base_socket import BadLengthError
 from engineio.driver import SYNC_MODES, Driver, Loop, load
 from engineio.exceptions import ContentTooLongError, DriverError, ProtocolError
