@@ -1,15 +1,17 @@
 """Everything this package raises, told apart by whose fault it is.
 
-EngineIOError
-ProtocolError              the peer's fault; carries an HTTP status and a WebSocket close code
-PacketError                malformed packet or payload
-UnknownPacketError         a packet type that exists, but not here and now
-ContentTooLongError        larger than max_http_buffer_size
-OverlapError               a second poll while one waits, a second POST while one is read
-SocketIsClosedError        yours: used a session that has ended
-ConnectionError            a client could not connect, or lost its connection
-QueueEmpty                 nothing to take from a queue
-DriverError                the installation's: says what to install or to change
+`ConnectionError` is this package's own, not the builtin::
+
+    EngineIOError
+      ProtocolError            the peer's fault; has an HTTP status and a WebSocket close code
+        PacketError            malformed packet or payload
+          UnknownPacketError   a packet type that exists, but not here and now
+        ContentTooLongError    larger than max_http_buffer_size
+        OverlapError           a second poll while one waits, a second POST while one is read
+      SocketIsClosedError      yours: used a session that has ended
+      ConnectionError          a client could not connect, or lost its connection
+      QueueEmpty               nothing to take from a queue
+      DriverError              the installation's: says what to install or to change
 """
 
 

@@ -1,4 +1,4 @@
-"""One Engine.IO packet: its type, its data, and its forms on the wire.
+"""One Engine.IO packet: its type, its data, and its forms on the wire::
 
     WebSocket          text frame   "4hello"        binary frame  the bytes alone
     polling payload    text         "4hello"        base64        "bAQID"
@@ -54,16 +54,16 @@ class JSON(Protocol):
 class Packet:
     """A packet to send, or one that was received.
 
-    packet_type: OPEN (0) to NOOP (6).
-    data: str; None; bytes, bytearray or memoryview (binary, only in a MESSAGE; copied, so that a
-        later change does not reach the wire); dict or list (sent as compact ASCII JSON); anything
-        else is sent as its str().
-    encoded_packet: decode this instead; see `decode`.
+    :param packet_type: OPEN (0) to NOOP (6), the default.
+    :param data: str; None, the default; bytes, bytearray or memoryview (binary, only in a MESSAGE;
+        copied, so that a later change does not reach the wire); dict or list (sent as compact
+        ASCII JSON); anything else is sent as its ``str()``.
+    :param encoded_packet: decode this instead; see `decode`.
 
     Raises ValueError for binary data in a packet that is no MESSAGE.
 
-    Attributes: packet_type, data, binary (bool), and encode_cache (what `encode()` returned, or
-    None).
+    Attributes: `packet_type`, `data`, `binary` (bool), and `encode_cache` (what `encode` returned,
+    or None).
     """
 
     json: ClassVar[JSON] = _json

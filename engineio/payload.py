@@ -27,8 +27,8 @@ _escaped_line_feed = re.compile(rb"\\?\\n")
 class Payload:
     """The packets of one polling request or response.
 
-    packets: the packets to send; the list is kept, not copied.
-    encoded_payload: decode this instead; see `decode`.
+    :param packets: the packets to send; the list is kept, not copied.
+    :param encoded_payload: decode this instead; see `decode`.
     """
 
     max_decode_packets: int | None = None

@@ -1,12 +1,12 @@
 r"""Static files: from a URL path to a file, and from a request to the part of it that is sent.
 
-Two steps, shared by WSGIApp and ASGIApp so that each rule is written once:
+Two steps, shared by WSGIApp and ASGIApp so that each rule is written once::
 
     get_static_file(path, static_files)             which file, if any
     open_file(filename)                             that file, open, with its stat result
     file_response(method, headers, stat, type)      status, headers, span of bytes
 
-A mapping of URL paths to files has these forms:
+A mapping of URL paths to files has these forms::
 
     '/': 'index.html'                               one file
     '/': {'filename': 'index.html', 'content_type': 'text/plain'}
@@ -37,7 +37,7 @@ from typing import NamedTuple, TypeAlias
 Target: TypeAlias = str | Mapping[str, str]
 StaticFiles: TypeAlias = Mapping[str, Target]
 
-# Content types by file name extension, for all files; applications may add to it.
+#: Content types by file name extension, for all files; applications may add to it.
 content_types = {
     "css": "text/css",
     "gif": "image/gif",
