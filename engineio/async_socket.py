@@ -1,6 +1,6 @@
 """One client of an asyncio server: the shell around `BaseSocket` that waits.
 
-The roles are those of `socket.py`, and "thread" in `base_socket.py` means a task here. Everything
+The roles are those of `reader.py`, and "thread" in `base_socket.py` means a task here. Everything
 runs in one event loop, so nothing changes between two awaits, and no lock is needed.
 
 The owner of a WebSocket, the task that the server made for the request, reads and runs handlers.
@@ -15,16 +15,12 @@ from typing import TYPE_CHECKING, Any
 from engineio import packet as wire
 from engineio import payload
 from engineio.base_socket import (
-    END,
-    NOTHING,
     PROBE_INTERVAL,
     READ_CHUNK,
     AbortedError,
     BaseSocket,
-    MalformedError,
     is_replaced,
     nobody,
-    roles,
 )
 from engineio.exceptions import (
     ContentTooLongError,
@@ -32,6 +28,7 @@ from engineio.exceptions import (
     ProtocolError,
     QueueEmpty,
 )
+from engineio.inbox import END, NOTHING, MalformedError, roles
 from engineio.packet import Packet
 from engineio.request import Environ, Request
 from engineio.session import NOOP_PACKET, Carrier, Life
@@ -257,7 +254,8 @@ class AsyncSocket(BaseSocket):
         role = 0
         try:
             body = await self._read_body(environ)
-            await self._wait_for_room()
+            if self._inbox_size > self.server.max_http_buffer_size:
+                await self._wait_for_room()
             if self.closing:
                 raise ProtocolError("the session ended while its POST was read")
             role = self._receive(payload.split(body), len(body))
@@ -403,6 +401,8 @@ async def _read_exactly(stream: Any, length: int | None, limit: int) -> bytes:
             if length is None:
                 break
             raise AbortedError("the body ended early")
+        if len(chunk) == length:
+            return chunk
         size += len(chunk)
         if size > limit:
             raise ContentTooLongError(f"more than {limit} bytes")

@@ -1,21 +1,20 @@
-"""What the sockets of both kinds of server do without waiting; `socket.py` has the terms.
+"""What the sockets of both kinds of server do without waiting; `reader.py` has the terms.
 
 `Socket` and `AsyncSocket` wait, read and run handlers; each decision on the way is made here.
 """
 
 import time
-from collections.abc import Callable, Iterable
-from itertools import count
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from engineio import packet as wire
 from engineio import payload
 from engineio.exceptions import (
     ContentTooLongError,
-    PacketError,
     ProtocolError,
     UnknownPacketError,
 )
+from engineio.inbox import END, Inbox
 from engineio.packet import Packet, decode_frame
 from engineio.request import Environ, content_length
 from engineio.session import CLOSE_PACKET, NOOP_PACKET, Beat, Carrier, Life, Session
@@ -26,17 +25,10 @@ if TYPE_CHECKING:
 # How often a GET is ended while a WebSocket is being probed (the JavaScript server's interval).
 PROBE_INTERVAL = 0.1  # seconds
 
-# A client may have this many handlers waiting at a time; then it is not read until one returns.
-MAX_RUNNING = 1000
-
 READ_CHUNK = 65536
 
-NOTHING = object()
-END = object()  # in an inbox: the session has ended, its disconnect handler comes next
-roles = count(1)
 
-
-class BaseSocket(Session):
+class BaseSocket(Inbox, Session):
     """The connection of one client, over whatever transport; a shell waits for it."""
 
     upgrade_protocols = ["websocket"]
@@ -46,10 +38,8 @@ class BaseSocket(Session):
     # As in Session, what few ever change.
     last_ping: float | None = None
     _probing: Any = None
-    _room: Any = None
-    _parked = False
-    _owner: Any = None
-    _connection_over = False
+
+    _reason_of_close = "client disconnect"
 
     # What a WebSocket is given: a frame where we write to the network, else a message.
     _wire_form: Callable[[Packet, bool], Any]
@@ -59,26 +49,10 @@ class BaseSocket(Session):
         self.server = server
         self.session: dict[Any, Any] = {}
         self.ws: Any = None
-        self.progress = 0
         self._stream: Any = None
-        # What the dispatcher takes from is in reverse, so that taking one is as cheap from a list
-        # as from a deque, which would be the largest part of an idle client.
-        self._inbox: list[Any] = []
-        self._batch: list[Any] = []
-        self._inbox_size = 0
-        self._running = 0
-        self.dispatcher = 0
-        self._reader = 0
+        self._set_up_inbox()
 
     # -- what a shell supplies -------------------------------------------------------------------
-
-    def _dispatch(self, role: int) -> Any:
-        """Run the handlers of what is in the inbox, as long as this is the dispatcher."""
-        raise NotImplementedError
-
-    def _follow(self, role: int, dispatches: bool) -> Any:
-        """Go on in a second thread: dispatch first, then read if `role` is the reader's."""
-        raise NotImplementedError
 
     def _put(self, ws: Any, data: Any) -> None:
         """Send one message over a WebSocket, without waiting."""
@@ -209,46 +183,6 @@ class BaseSocket(Session):
 
     # -- receiving -----------------------------------------------------------------------------
 
-    def _receive(self, packets: Iterable[tuple[int, Any]], size: int, role: int = 0) -> int:
-        """Process packets that came in `size` bytes; messages go to the inbox.
-
-        Returns the role of dispatcher if the caller is to run the handlers. A bad packet ends the
-        session (parse error) after the messages before it, and raises `MalformedError` then.
-        """
-        messages: list[Any] = []
-        try:
-            for packet_type, data in packets:
-                if packet_type == wire.MESSAGE:
-                    messages.append(data)
-                    continue
-                self._receive_control(packet_type, data)
-                if packet_type == wire.CLOSE:
-                    return self._end_after(messages, self.server.reason.CLIENT_DISCONNECT, role)
-        except PacketError as error:
-            self.server.log_fault(self.sid, error)
-            reason = self.server.reason.PARSE_ERROR
-            role = self._end_after(messages, reason, role, error.close_code)
-            raise MalformedError(str(error), role) from error
-        if not messages:
-            return 0
-        self._inbox_size += size
-        return self._deliver(messages, role)
-
-    def _receive_frames(self, ws: Any, frames: list[Any], role: int) -> int:
-        """Process what came over a WebSocket. Returns the role of dispatcher, as `_receive`."""
-        if self.life is not Life.OPEN:
-            return 0
-        try:
-            return self._receive(map(decode_frame, frames), ws.size, role)
-        except MalformedError as error:
-            return error.role
-
-    def _end_after(
-        self, messages: list[Any], reason: str, role: int, close_code: int = 1000
-    ) -> int:
-        dispatch = self._deliver(messages, role) if messages else 0
-        return self._start_end(reason, close_code) or dispatch
-
     def _receive_control(self, packet_type: int, data: Any) -> None:
         server = self.server
         if server.log_info:
@@ -259,106 +193,6 @@ class BaseSocket(Session):
                 self.schedule_ping()
         elif packet_type not in (wire.CLOSE, wire.UPGRADE):
             raise UnknownPacketError(f"packet {packet_type} from a client")
-
-    def _deliver(self, messages: list[Any], role: int = 0) -> int:
-        """Put messages into the inbox. Returns a role if the caller must dispatch them."""
-        with self.lock:
-            if self._batch or self._inbox or self.dispatcher:
-                self._inbox.extend(messages)
-                if self.dispatcher and not (self._parked and self.server.async_handlers):
-                    return 0  # its dispatcher will come to them
-            else:
-                messages.reverse()
-                self._batch = messages
-            return self._make_dispatcher(role or next(roles))
-
-    def _next_message(self, role: int) -> Any:
-        """Take a message out of the inbox, or `NOTHING` if `role` has no more to dispatch."""
-        with self.lock:
-            if self.dispatcher != role:
-                self._running -= 1
-                return NOTHING
-            self._parked = False
-            batch = self._batch
-            if not batch:
-                self._batch, self._inbox = self._inbox, batch
-                batch = self._batch
-                if not batch:
-                    self.dispatcher = 0
-                    self._running -= 1
-                    self._inbox_size = 0
-                    return NOTHING
-                batch.reverse()
-            self.progress += 1
-            return batch.pop()
-
-    @property
-    def _has_messages(self) -> bool:
-        return bool(self._batch or self._inbox)
-
-    def _clear_inbox(self) -> None:
-        with self.lock:
-            self._inbox.clear()
-            self._batch.clear()
-
-    def _let_go(self, role: int, goes_on: bool = True) -> None:
-        """End a dispatcher that will not come back to its inbox.
-
-        Another one goes on with what is left there, the end of the session perhaps.
-        """
-        with self.lock:
-            self._running -= 1
-            if self.dispatcher != role:
-                return
-            self.dispatcher = 0
-            if not goes_on or not self._has_messages:
-                return
-            other = self._make_dispatcher(next(roles))
-        self.server.loop.spawn(self._dispatch, other)
-
-    def _make_dispatcher(self, role: int) -> int:
-        """Give a role the inbox; `_dispatch` must be called with it. Call with `lock` held."""
-        self._parked = False
-        self._running += 1
-        self.dispatcher = role
-        return role
-
-    def _make_room(self) -> None:
-        with self.lock:
-            room, self._room = self._room, None
-        if room is not None:
-            room.set()
-
-    def overtake(self, entry: int) -> None:
-        """Go on without the handler that the dispatcher `entry` is stuck in."""
-        with self.lock:
-            if self.dispatcher != entry:
-                return
-            reads = self._reader == entry and not self._connection_over
-            dispatches = self.server.async_handlers
-            if self._running >= MAX_RUNNING:
-                return
-            if not reads and not (dispatches and self._has_messages):
-                self._parked = True
-                return
-            role = next(roles)
-            if reads:
-                self._reader = role
-            if dispatches:
-                self._make_dispatcher(role)
-        if self._stream is not None:
-            self._stream.flush()
-        self.server.loop.spawn(self._follow, role, dispatches)
-
-    def _give_back(self, role: int) -> bool:
-        """Let the owner read again, which has nothing else to do."""
-        with self.lock:
-            if self._reader != role or self._owner is None:
-                return False
-            self._reader = next(roles)
-            owner = self._owner
-        owner.set()
-        return True
 
     # -- heartbeat -----------------------------------------------------------------------------
 
@@ -463,14 +297,6 @@ class BadLengthError(ProtocolError):
 
 class AbortedError(ProtocolError):
     """The peer went away in the middle of a body."""
-
-
-class MalformedError(PacketError):
-    """A bad packet, after `role` was given out for the good ones before it."""
-
-    def __init__(self, message: str, role: int) -> None:
-        super().__init__(message)
-        self.role = role
 
 
 def _has_end(environ: Environ) -> bool:

@@ -1,38 +1,21 @@
-"""One client of a sync server: the shell around `BaseSocket` that waits, reads and runs handlers.
+"""One client of a sync server: the shell around `BaseSocket` that waits.
 
-Two roles move between threads (or greenlets; "thread" below means either):
-
-- The *reader* reads the WebSocket. First it is the thread that the WSGI server gave to the
-  request, the owner.
-- The *dispatcher* takes messages out of the inbox and runs their handlers, in order. Usually the
-  reader does that itself, between two reads. What polling clients send is dispatched by a thread
-  of its own per POST, since the POST must be answered while a handler waits.
-
-When a handler turns out to wait for something, the loop calls `overtake`: a second thread takes
-over the roles of the one that is stuck (with `async_handlers=False` only reading, as handlers then
-run one after the other). A role is held by whoever knows its current number; who comes back from
-its handler and finds the number changed is no longer in charge.
-
-`_inbox`, `_batch`, `_reader`, `dispatcher`, `_parked` and `progress` are only changed with `lock`
-held.
+Who reads and who runs handlers is in `reader.py`. What polling clients send is dispatched by a
+thread of its own per POST, since the POST must be answered while a handler waits.
 """
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engineio import packet as wire
 from engineio import payload
+from engineio.base_server import BaseServer
 from engineio.base_socket import (
-    END,
-    NOTHING,
     PROBE_INTERVAL,
     READ_CHUNK,
     AbortedError,
     BaseSocket,
-    MalformedError,
     is_replaced,
     nobody,
-    roles,
 )
 from engineio.exceptions import (
     ContentTooLongError,
@@ -41,21 +24,24 @@ from engineio.exceptions import (
     ProtocolError,
     QueueEmpty,
 )
+from engineio.inbox import MalformedError
 from engineio.packet import Packet
+from engineio.reader import Reader
 from engineio.request import Environ, Request
-from engineio.session import NOOP_PACKET, Carrier, Life
+from engineio.session import NOOP_PACKET, Carrier
 from engineio.websocket import packet_frame
 
 if TYPE_CHECKING:
     from engineio.server import Server
 
 
-class Socket(BaseSocket):
+class Socket(Reader, BaseSocket):
     """The connection of one client, over whatever transport. The server makes these."""
 
     server: "Server"
 
     _wire_form = staticmethod(packet_frame)
+    _reason_of_kill = BaseServer.reason.SERVER_SHUTDOWN
 
     @property
     def queue(self) -> Any:
@@ -115,59 +101,6 @@ class Socket(BaseSocket):
             raise error.__cause__ or error from None
         if role:
             self._dispatch(role)
-
-    def _dispatch(self, role: int) -> None:
-        """Run the handlers of what is in the inbox, as long as this is the dispatcher."""
-        if self.closed:  # a loop that shutdown() has ended must not start again
-            self._clear_inbox()
-            self._let_go(role)
-            return
-        server = self.server
-        loop = server.loop
-        stream = self._stream
-        held = False
-        loop.enter(self, role)
-        try:
-            while (message := self._next_message(role)) is not NOTHING:
-                if stream is not None:
-                    # The answers of a batch leave in one write, with the last one.
-                    is_last = not self._batch and not self._inbox
-                    if not is_last and not held:
-                        held = True
-                        stream.hold()
-                    elif is_last and held:
-                        held = False
-                        stream.release()
-                if message is END:
-                    self._finish(say_goodbye=False)
-                elif self.life is not Life.CLOSED:
-                    if server.log_info:
-                        server.log_packet(self.sid, "Received", wire.MESSAGE, message)
-                    server.handle_message(self.sid, message)
-        except BaseException:  # killed, or the process exits
-            self._let_go(role)
-            raise
-        finally:
-            loop.leave(self, role)
-            if stream is not None and stream.size:
-                stream.flush()
-            if self._room is not None:
-                self._make_room()
-
-    def _follow(self, role: int, dispatches: bool) -> None:
-        if dispatches:
-            self._dispatch(role)
-        if self._reader == role:
-            self._read(role)
-
-    def _wait_for_room(self) -> None:
-        """Wait while the handlers are behind by more than one full message."""
-        while self._inbox_size > self.server.max_http_buffer_size and self.dispatcher:
-            with self.lock:
-                if not self.dispatcher:
-                    return
-                room = self._room = self._room or self.server.create_event()
-            room.wait()
 
     # -- heartbeat -----------------------------------------------------------------------------
 
@@ -308,30 +241,6 @@ class Socket(BaseSocket):
             cancel()
             self._probing = None
         return None
-
-    def _own(self, ws: Any, frames: list[Any]) -> None:
-        """Read as long as nobody else does, in the thread that the request belongs to."""
-        try:
-            role = next(roles)
-            with self.lock:
-                self._reader = role
-            if dispatch := self._receive_frames(ws, frames, role):
-                self._dispatch(dispatch)
-            while True:
-                self._read(role)
-                with self.lock:
-                    if self._connection_over:
-                        return
-                    event = self._owner = self.server.create_event()
-                event.wait()
-                with self.lock:
-                    self._owner = None
-                    if self._connection_over:
-                        return
-                    role = self._reader
-        except BaseException:  # killed by the server, which stops
-            self._connection_ended(ws, self.server.reason.SERVER_SHUTDOWN)
-            raise
 
     def _read(self, role: int) -> None:
         """Read and dispatch until the connection ends or somebody else has the role."""

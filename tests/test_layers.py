@@ -19,11 +19,11 @@ if not DRIVERS.is_dir():  # an installed package
 ORDER = [
     # Layer 0: pure.
     *("exceptions", "json", "packet", "payload", "settings", "session", "heartbeat"),
-    *("request", "response", "static_files", "websocket"),
+    *("request", "response", "static_files", "websocket", "inbox"),
     # Layer 1: shared by sync and async, never waits.
     *("driver", "manager", "base_server", "base_socket"),
     # Layer 2: shells.
-    *("socket", "server", "async_socket", "async_server", "middleware", "asgi"),
+    *("reader", "socket", "server", "async_socket", "async_server", "middleware", "asgi"),
     # The package itself, and what is only ever loaded by name.
     *("__init__", "gunicorn"),
 ]
