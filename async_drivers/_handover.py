@@ -67,11 +67,12 @@ class Handover:
             self.sock.sendall(bytes([0x88, len(payload)]) + payload)
         shut_down(self.sock)
 
-    def set_nodelay(self) -> None:
+    def set_nodelay(self, is_last: bool = False) -> None:
         """Send small writes at once.
 
         Some servers write the head and the body of a response separately, and Nagle's algorithm
         would hold the second back until the peer's delayed acknowledgement (40 ms) of the first.
+        `is_last`: no other request is expected on this connection.
         """
         if self.sock in _undelayed:
             return  # an earlier request of this connection
@@ -79,7 +80,8 @@ class Handover:
             return  # the end of the connection takes what waits along
         with suppress(OSError):  # AF_UNIX has no such option
             self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
-        _undelayed.add(self.sock)
+        if not is_last:
+            _undelayed.add(self.sock)
 
     def has_hung_up(self) -> bool:
         """Tell whether the peer has gone, without waiting."""
@@ -93,7 +95,7 @@ class Handover:
         pending = self._buffered()
         # cheroot leaves a timeout of 10 s on it, and read-ahead was asked for without waiting.
         self.sock.settimeout(None)
-        if self.server in ("gevent.pywsgi", "uWSGI"):
+        if self._writes_switching and not _leave_to_us(start_response):
             # These know what a 101 is: no length, no chunks, no second response.
             start_response(SWITCHING, headers)(b"")
         elif not self.is_open_websocket:
@@ -103,6 +105,10 @@ class Handover:
             # Lets eventlet.wsgi end this connection at once when it is stopped.
             self.environ["eventlet.set_idle"]()
         return head, pending
+
+    @property
+    def _writes_switching(self) -> bool:
+        return self.server in ("gevent.pywsgi", "uWSGI")
 
     def _buffered(self) -> bytes:
         if self.server == "gunicorn":
@@ -142,6 +148,20 @@ class Handover:
         elif self.server != "gevent.pywsgi":
             start_response(SWITCHING, [])
         return []
+
+
+def _leave_to_us(start_response: StartResponse) -> bool:
+    """Have pywsgi believe that its response has begun. Returns False if that is not possible.
+
+    The 101 is written with the OPEN packet then, which saves a tenth of a connection's time.
+    """
+    handler: Any = getattr(start_response, "__self__", None)  # no middleware in between
+    pywsgi = sys.modules.get("gevent.pywsgi")
+    if pywsgi is None or not isinstance(handler, pywsgi.WSGIHandler):
+        return False
+    start_response(SWITCHING, [])  # for its log
+    handler.headers_sent = True
+    return True
 
 
 def _read_nothing(buffer: Any) -> None:

@@ -9,7 +9,7 @@ from engineio.exceptions import ProtocolError
 from engineio.request import Request
 from engineio.websocket import Handshake, WebSocketProtocol, handshake
 
-from ._handover import Environ, Handover, StartResponse
+from ._handover import BorrowedSocket, Environ, Handover, StartResponse
 
 # A thread that waits in recv() holds memory for what it asked for, so most ask for little; who got
 # all of it asks for more.
@@ -115,8 +115,12 @@ class WebSocket:
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Start the closing handshake; the connection ends when the peer answers, or soon."""
-        self._say_last_words()
-        self._has_failed = self._has_failed or code != NORMAL
+        if self._last_words:
+            self._say_last_words()
+        if code != NORMAL:
+            self._has_failed = True
+        if not self.protocol.is_open:  # and never will be again
+            return
         with self._lock:
             frame = self.protocol.close(code, reason)
         if frame:
@@ -197,7 +201,9 @@ class WSGIWebSocket:
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """Answer the handshake, run the handler, end the connection."""
         answer = self.check(environ)
-        found = self.find(environ)
+        found: Handover | None = Request.parse(environ).connection
+        if found is None or isinstance(found.sock, BorrowedSocket):
+            found = self.find(environ)
         if found is None:
             raise ProtocolError("this server gives no access to its socket")
         try:

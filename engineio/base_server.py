@@ -1,6 +1,7 @@
 """What the sync and the asyncio server share: options, logging, answers. Nothing here waits."""
 
 import logging
+import os
 import secrets
 import time
 import warnings
@@ -102,6 +103,7 @@ class BaseServer(Settings):
         self.service_task_event: Any = None
         self.manager: Any = kwargs.pop("client_manager", None) or Manager()
         self._arity: dict[str, tuple[Callable[..., Any], int]] = {}
+        self._openings: dict[int, tuple[Any, dict[str, Any], str]] = {}
         self._numbers = count(secrets.randbelow(1 << 24))
         # Nothing depends on an automatic choice yet, so the first request may still change it.
         self._mode_is_open = async_mode is None
@@ -178,8 +180,8 @@ class BaseServer(Settings):
     def generate_id(self) -> str:
         """Return a new sid: 20 URL-safe characters that nobody can guess."""
         number = next(self._numbers) & 0xFFFFFF
-        self.sequence_number = number
-        unique = secrets.token_bytes(SID_RANDOM_BYTES) + number.to_bytes(3, "big")
+        self.__dict__["sequence_number"] = number  # past the look whether it is an option
+        unique = os.urandom(SID_RANDOM_BYTES) + number.to_bytes(3, "big")
         return urlsafe_b64encode(unique).decode()
 
     def create_queue(self, *args: Any, **kwargs: Any) -> Any:
@@ -250,17 +252,24 @@ class BaseServer(Settings):
     # -- answers -------------------------------------------------------------------------------
 
     def _open_packet(self, sid: str, upgrades: list[str]) -> Packet:
+        # All but the sid is the same for nearly all clients, and encoded once.
         interval = self.ping_interval + self.ping_interval_grace_period
-        return Packet(
-            wire.OPEN,
-            {
-                "sid": sid,
+        made_of = (upgrades, self.ping_timeout, interval, self.max_http_buffer_size, Packet.json)
+        known = self._openings.get(len(upgrades))
+        if known is None or known[0] != made_of:
+            rest = {
                 "upgrades": upgrades,
                 "pingTimeout": round(self.ping_timeout * 1000),
                 "pingInterval": round(interval * 1000),
                 "maxPayload": self.max_http_buffer_size,
-            },
-        )
+            }
+            text = Packet.json.dumps(rest, separators=(",", ":"))
+            known = self._openings[len(upgrades)] = (made_of, rest, text.lstrip()[1:])
+        _, rest, text = known
+        packet = Packet(wire.OPEN, {"sid": sid, **rest})
+        sid_text = Packet.json.dumps(sid, separators=(",", ":"))
+        packet.encode_cache = f'{wire.OPEN}{{"sid":{sid_text},{text}'
+        return packet
 
     def _upgrades(self, sid: str, transport: str) -> list[str]:
         possible = self.allow_upgrades and WEBSOCKET in self.transports

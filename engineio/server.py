@@ -154,11 +154,13 @@ class Server(BaseServer):
 
         Raises `DriverError` if the async mode cannot work under the server of the request.
         """
-        self.log_info = self.logger.isEnabledFor(logging.INFO)
+        log_info = self.logger.isEnabledFor(logging.INFO)
+        if log_info is not self.log_info:
+            self.log_info = log_info
         connection = self.find_connection(environ)
-        if connection is not None:
-            connection.set_nodelay()
         request = Request.parse(environ)
+        if connection is not None:
+            connection.set_nodelay(is_last=request.wants_websocket)
         request.connection = connection
         environ[REQUEST_KEY] = request
         try:

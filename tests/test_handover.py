@@ -230,6 +230,21 @@ def test_gunicorn_gevent_pywsgi(pair: Pair) -> None:
     assert (found.server, found.sock) == ("gevent.pywsgi", pair[0])
 
 
+def test_pywsgi_leaves_the_101_to_us(pair: Pair) -> None:
+    # Without middleware in between, its handler is told that the response has begun.
+    handlers = pytest.importorskip("gevent.pywsgi")
+    handler = handlers.WSGIHandler(pair[0], ("127.0.0.1", 1), None, pair[0].makefile("rb", -1))
+    handler.headers_sent = False
+    found = find(pywsgi(pair[0]))
+    assert found is not None
+    assert found.begin(handler.start_response, HEADERS) == (HEAD, b"")
+    handler.result = found.end(handler.start_response)
+    handler.process_result()
+    shut_down(pair[0])
+    assert pair[1].recv(100) == b""  # nothing came from it
+    assert '" 101 ' in handler.format_request()
+
+
 def test_begin_with_a_peer_that_has_gone(pair: Pair) -> None:
     ours, peer = pair
     environ = werkzeug(ours)
