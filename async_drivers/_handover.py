@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from socket import IPPROTO_TCP, MSG_PEEK, SHUT_RDWR, TCP_NODELAY
+from types import FrameType
 from typing import Any
 from weakref import WeakSet
 
@@ -228,7 +229,29 @@ def server_stops() -> Callable[[], bool] | None:
     worker: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
     if not any(cls.__module__.startswith("gunicorn.workers") for cls in type(worker).__mro__):
         return None
+    with suppress(ValueError):  # not the main thread: gthread, which has no need of it
+        _quit_once(worker)
     return lambda: not worker.alive
+
+
+def _quit_once(worker: Any) -> None:
+    """Have a gunicorn worker obey SIGINT or SIGQUIT once.
+
+    Ctrl-C comes from the terminal and from the arbiter. gunicorn's green workers leave a greenlet
+    for each that raises SystemExit, the second one while the first ends the process: clients are
+    not told any more then, and a traceback is printed.
+    """
+    quitting = False
+
+    def quit_once(number: int, frame: FrameType | None) -> None:
+        nonlocal quitting
+        if not quitting:
+            quitting = True
+            worker.handle_quit(number, frame)
+
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if getattr(signal.getsignal(number), "__self__", None) is worker:
+            signal.signal(number, quit_once)
 
 
 class BorrowedSocket:
