@@ -1,8 +1,8 @@
-"""WebSocket, server side, without I/O: the opening handshake, and bytes to messages and back.
+"""WebSocket without I/O: the server's opening handshake, and bytes to messages and back.
 
 The rules of RFC 6455 and of permessage-deflate (RFC 7692) are those of the `websockets` library.
 What is here is a short way around it for what nearly every frame is: a data frame that is whole,
-masked, not fragmented and not compressed. Every other frame is handed to the library, one at a
+not fragmented and not compressed. Every other frame is handed to the library, one at a
 time and as soon as its header is known, so that what follows a violation is never looked at,
 however the bytes were cut into reads.
 
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import codecs
 import logging
+import os
 import re
 from collections.abc import Mapping, Sequence
 from struct import Struct
@@ -66,11 +67,21 @@ _text_headers = [bytes((_TEXT, length)) for length in range(126)]
 _binary_headers = [bytes((_BINARY, length)) for length in range(126)]
 _medium_header = Struct("!BBH").pack
 _large_header = Struct("!BBQ").pack
+# What clients send: the bit that says "masked" is in the second byte.
+_masked_text_headers = [bytes((_TEXT, 128 | length)) for length in range(126)]
+_masked_binary_headers = [bytes((_BINARY, 128 | length)) for length in range(126)]
 _small_head = Struct("!BB4s").unpack_from  # first byte, mask bit and length, mask
 _medium_head = Struct("!H4s").unpack_from  # what follows them when the length is 126
 
 _is_key = re.compile("[A-Za-z0-9+/]{22}==").fullmatch
 _new_decoder = codecs.getincrementaldecoder("utf-8")
+
+# Masks must not be predictable (RFC 6455, 5.3). Asking the system for each would take longer than
+# everything else about a frame.
+_MASKS = 512
+_masks: list[bytes] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_masks.clear)
 
 # The library logs a line per connection, and tracebacks. Whether and how a peer's fault is
 # logged is for our shells to decide.
@@ -181,6 +192,36 @@ def encode_frame(data: str | bytes) -> bytes:
     return _large_header(head, 127, length) + data
 
 
+def encode_masked_frame(data: str | bytes) -> bytes:
+    """Encode one message as a client must: as `encode_frame`, masked."""
+    if isinstance(data, str):
+        try:
+            data = data.encode()
+        except UnicodeEncodeError as exc:
+            raise PacketError(f"text is not Unicode: {exc.reason}") from None
+        head = _TEXT
+        headers = _masked_text_headers
+    else:
+        head = _BINARY
+        headers = _masked_binary_headers
+    try:
+        mask = _masks.pop()
+    except IndexError:
+        mask = _make_masks()
+    length = len(data)
+    if length < 126:
+        return headers[length] + mask + apply_mask(data, mask)
+    if length < 65536:
+        return _medium_header(head, 254, length) + mask + apply_mask(data, mask)
+    return b"".join((_large_header(head, 255, length), mask, apply_mask(data, mask)))
+
+
+def _make_masks() -> bytes:
+    random = os.urandom(4 * _MASKS)
+    _masks.extend([random[n : n + 4] for n in range(4, len(random), 4)])
+    return random[:4]
+
+
 def packet_frame(packet: Packet, b64: bool = False) -> bytes:
     """Encode a packet as one frame, and remember it there: a broadcast encodes once.
 
@@ -203,8 +244,8 @@ def packet_frame(packet: Packet, b64: bool = False) -> bytes:
 class _Library(Protocol):
     """The library's connection, and the fragmented message it is in the middle of."""
 
-    def __init__(self) -> None:
-        super().__init__(Side.SERVER, logger=_silent)
+    def __init__(self, side: Side) -> None:
+        super().__init__(side, logger=_silent)
         self.failure: tuple[int, str] | None = None
         self.parts: list[str] | list[bytes] = []
         self.decoder: codecs.IncrementalDecoder | None = None
@@ -219,7 +260,7 @@ class _Library(Protocol):
 
 
 class WebSocketProtocol:
-    """One WebSocket connection, from the end of its handshake.
+    """One WebSocket connection, from the end of its handshake, on the server's side.
 
     `max_size` limits a message, in bytes before decoding of text and after decompression; it may
     be set at any time and holds from the next frame on. `extensions` are those of the handshake.
@@ -243,6 +284,9 @@ class WebSocketProtocol:
         "max_size",
         "wants",
     )
+
+    _side = Side.SERVER
+    _masks_output = False
 
     max_size: int
     is_open: bool
@@ -343,7 +387,7 @@ class WebSocketProtocol:
         For use while `is_open`. Raises `PacketError` for text that UTF-8 cannot encode.
         """
         if not self._extensions:
-            return encode_frame(data)
+            return self._encode_plain(data)
         opcode = Opcode.BINARY
         if isinstance(data, str):
             opcode = Opcode.TEXT
@@ -351,7 +395,10 @@ class WebSocketProtocol:
                 data = data.encode()
             except UnicodeEncodeError as exc:
                 raise PacketError(f"text is not Unicode: {exc.reason}") from None
-        return Frame(opcode, data).serialize(mask=False, extensions=self._extensions)
+        return Frame(opcode, data).serialize(mask=self._masks_output, extensions=self._extensions)
+
+    def _encode_plain(self, data: str | bytes) -> bytes:
+        return encode_frame(data)
 
     def close(self, code: int = 1000, reason: str = "") -> bytes:
         """Start the closing handshake: return the close frame to send, b'' if there was one.
@@ -372,7 +419,7 @@ class WebSocketProtocol:
         self._plain = False
         if self._library is not None:
             self._tell_closing(self._library)
-        return Frame(Opcode.CLOSE, payload).serialize(mask=False)
+        return Frame(Opcode.CLOSE, payload).serialize(mask=self._masks_output)
 
     # Receiving, beside the fast path.
 
@@ -411,11 +458,16 @@ class WebSocketProtocol:
             return self._keep(data, position, 2)
         head = data[position]
         length = data[position + 1] - 128
+        mask = 4  # bytes
+        if self._masks_output:  # then nothing that comes may be masked
+            length = data[position + 1] if length < 0 else -1
+            mask = 0
         if length < 0 or head & 0x0F not in _OPCODES:
-            # Not masked, or nothing we know: the library refuses it by its first two bytes.
+            # Masked or not when it should not be, or nothing we know: the library refuses it by
+            # its first two bytes.
             self._feed(data[position:], messages)
             return size
-        start = position + 6
+        start = position + 2 + mask
         if length >= 126:
             extra = 2 if length == 126 else 8
             if available < 2 + extra:
@@ -427,8 +479,7 @@ class WebSocketProtocol:
         if self._plain and head in _DATA and length <= self.max_size:
             if end > size:
                 return self._keep(data, position, end - position)
-            # A view, as this may be megabytes.
-            payload = apply_mask(memoryview(data)[start:end], bytes(data[start - 4 : start]))
+            payload = self._payload(data, start, end)
             try:
                 messages.append(payload.decode() if head == _TEXT else payload)
             except UnicodeDecodeError as exc:
@@ -436,13 +487,16 @@ class WebSocketProtocol:
             return end
 
         if head == _CLOSE and length <= 125 and end <= size and self._library is None:
-            payload = apply_mask(data[start:end], bytes(data[start - 4 : start]))
-            if self._take_close(payload):
+            if self._take_close(self._payload(data, start, end)):
                 return size
         self._feed(data[position:end], messages)
         if end > size and self.close_code is None:
             self.wants = end - size
         return end
+
+    def _payload(self, data: bytes | bytearray, start: int, end: int) -> bytes:
+        # Of a view, as this may be megabytes.
+        return apply_mask(memoryview(data)[start:end], bytes(data[start - 4 : start]))
 
     def _keep(self, data: bytes | bytearray, position: int, needed: int) -> int:
         """Keep the start of a frame until there are `needed` bytes of it."""
@@ -454,7 +508,7 @@ class WebSocketProtocol:
     # The library's part.
 
     def _start_library(self) -> _Library:
-        library = self._library = _Library()
+        library = self._library = _Library(self._side)
         library.extensions = list(self._extensions)
         if self.is_closing:
             self._tell_closing(library)
@@ -529,7 +583,7 @@ class WebSocketProtocol:
         except (LibraryError, UnicodeDecodeError):
             return False
         if self.is_open:
-            self._output += Frame(Opcode.CLOSE, payload).serialize(mask=False)
+            self._output += Frame(Opcode.CLOSE, payload).serialize(mask=self._masks_output)
         self._closed_by_peer(close)
         return True
 
@@ -541,7 +595,7 @@ class WebSocketProtocol:
         """Close for a violation that the library did not see."""
         # Only ever while open: once closing, messages are not looked into.
         payload = Close(code, reason).serialize()
-        self._output += Frame(Opcode.CLOSE, payload).serialize(mask=False)
+        self._output += Frame(Opcode.CLOSE, payload).serialize(mask=self._masks_output)
         self._end(code, reason)
 
     def _end(self, code: int, reason: str) -> None:
@@ -552,6 +606,65 @@ class WebSocketProtocol:
         self.wants = 0
         self._buffer = None
         self._library = None
+
+
+class ClientProtocol(WebSocketProtocol):
+    """One WebSocket connection, from the end of its handshake, on the client's side.
+
+    As `WebSocketProtocol`, but what is sent is masked and what is received must not be.
+    """
+
+    __slots__ = ()
+
+    _side = Side.CLIENT
+    _masks_output = True
+
+    def receive(self, data: bytes | bytearray) -> list[str | bytes]:
+        """Take bytes from the peer; return the messages they complete, in order.
+
+        As `WebSocketProtocol.receive`.
+        """
+        messages: list[str | bytes] = []
+        position = 0
+        if self.wants:
+            data, position = self._resume(data, messages)
+        size = len(data)
+        while position < size:
+            if self._plain:
+                limit = self.max_size
+                while size - position >= 2:
+                    head = data[position]
+                    length = data[position + 1]
+                    start = position + 2
+                    if length >= 126:
+                        if length != 126 or size - position < 4:
+                            break
+                        length = data[position + 2] << 8 | data[position + 3]
+                        start += 2
+                    end = start + length
+                    if end > size or length > limit:
+                        break
+                    if head == _TEXT:
+                        try:
+                            messages.append(data[start:end].decode())
+                        except UnicodeDecodeError as exc:
+                            self._fail(1007, _describe(exc))
+                            return messages
+                    elif head == _BINARY:
+                        messages.append(bytes(data[start:end]))
+                    else:
+                        break
+                    position = end
+                if position == size:
+                    break
+            position = self._receive_frame(data, position, messages)
+        return messages
+
+    def _encode_plain(self, data: str | bytes) -> bytes:
+        return encode_masked_frame(data)
+
+    def _payload(self, data: bytes | bytearray, start: int, end: int) -> bytes:
+        return bytes(memoryview(data)[start:end])
 
 
 def _describe(exc: UnicodeDecodeError) -> str:
