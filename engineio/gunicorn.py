@@ -12,6 +12,7 @@ gunicorn's control socket needs a real thread and does not answer then.
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import ssl
@@ -61,6 +62,7 @@ HEARTBEAT = 1.0  # seconds between signs of life to the arbiter, as gunicorn's o
 ACCEPT_PAUSE = 1.0  # seconds without accepting when the process is out of descriptors or memory
 HANDSHAKE_TIMEOUT = 10.0  # seconds for a TLS handshake; a silent peer must not hold a slot
 FIRST_REQUEST_TIMEOUT = 2.0  # seconds for it once the worker stops; gunicorn's default keepalive
+QUIT_TIMEOUT = 2.0  # seconds after SIGINT for applications to notice, and to end requests themselves
 CLEANUP_TIMEOUT = 1.0  # seconds that killed requests have for their `finally` clauses
 SENDFILE_BLOCK = 65536  # bytes read from a file at a time
 
@@ -131,7 +133,7 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]
 
     SIGTERM and `max_requests`: nothing is accepted, idle keep-alive connections are closed, and
     requests may go on for `graceful_timeout`; then they are killed (GreenletExit).  SIGINT and
-    SIGQUIT kill them at once.
+    SIGQUIT leave them two seconds.
     """
 
     alive: bool  # gunicorn's: False once this worker is to stop
@@ -140,7 +142,7 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]
         super().__init__(*args, **kwargs)
         self._connections: dict[Any, Connection] = {}  # by green thread
         self._deferred: deque[Callable[[], object]] = deque()
-        self._is_quitting = False
+        self._quit_at = math.inf  # when requests are killed, on the monotonic clock
 
     @classmethod
     def setup(cls) -> None:
@@ -309,24 +311,30 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]
         for connection in list(self._connections.values()):
             if connection.requests:
                 connection.stop()
-        self._wait_connections(first, heartbeat, lambda: self._is_quitting)
+        self._wait_connections(first, heartbeat, until_quit=True)
         for connection in list(self._connections.values()):
             connection.stop()
-        self._wait_connections(grace - first, heartbeat, lambda: self._is_quitting)
+        self._wait_connections(grace - first, heartbeat, until_quit=True)
         if not self._connections:
             return
         if not self._is_quitting:
             self.log.warning("Worker graceful timeout (pid:%s)", self.pid)
         for thread in list(self._connections):
             thread.kill()
-        self._wait_connections(CLEANUP_TIMEOUT, heartbeat, lambda: False)
+        self._wait_connections(CLEANUP_TIMEOUT, heartbeat, until_quit=False)
 
-    def _wait_connections(
-        self, seconds: float, heartbeat: float, is_over: Callable[[], bool]
-    ) -> None:
+    @property
+    def _is_quitting(self) -> bool:
+        return self._quit_at != math.inf
+
+    def _wait_connections(self, seconds: float, heartbeat: float, until_quit: bool) -> None:
         deadline = time.monotonic() + seconds
         self._wait(0)
-        while self._connections and not is_over():
+        while self._connections:
+            if until_quit and self._is_quitting:
+                for connection in list(self._connections.values()):
+                    connection.stop()
+                deadline = min(deadline, self._quit_at)
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 return
@@ -337,10 +345,10 @@ class EventletWorker(AsyncWorker):  # type: ignore[misc]
     # no lock may be taken.  So they only leave word; the wake-up pipe rings the bell.
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGINT and SIGQUIT: stop without waiting for requests."""
+        """SIGINT and SIGQUIT: stop, and hardly wait for requests."""
         self.alive = False
         if not self._is_quitting:  # Ctrl-C comes from the terminal and from the arbiter
-            self._is_quitting = True
+            self._quit_at = time.monotonic() + QUIT_TIMEOUT
             self._deferred.append(partial(self.cfg.worker_int, self))
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
