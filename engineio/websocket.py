@@ -486,9 +486,9 @@ class WebSocketProtocol:
                 self._fail(1007, _describe(exc))
             return end
 
-        if head == _CLOSE and length <= 125 and end <= size and self._library is None:
-            if self._take_close(self._payload(data, start, end)):
-                return size
+        is_close = head == _CLOSE and length <= 125 and end <= size and self._library is None
+        if is_close and self._take_close(self._payload(data, start, end)):
+            return size
         self._feed(data[position:end], messages)
         if end > size and self.close_code is None:
             self.wants = end - size

@@ -21,12 +21,15 @@ ORDER = [
     *("exceptions", "json", "packet", "payload", "settings", "session", "heartbeat"),
     *("request", "response", "static_files", "websocket", "inbox"),
     # Layer 1: shared by sync and async, never waits.
-    *("driver", "manager", "base_server", "base_socket"),
+    *("driver", "manager", "base_server", "base_socket", "base_client"),
     # Layer 2: shells.
     *("reader", "socket", "server", "async_socket", "async_server", "middleware", "asgi"),
     # The package itself, and what is only ever loaded by name.
-    *("__init__", "gunicorn"),
+    *("__init__", "gunicorn", "__main__"),
 ]
+# The command, which uses the package as everybody does; `plot` is loaded by name.
+COMMAND_ORDER = ["output", "verbatim", "session", "ping", "connect", "bench", "plot", "serve"]
+COMMAND_ORDER += ["commands", "__init__"]
 # Drivers see the core through these; the shells give them everything else.
 FOR_DRIVERS = {"exceptions", "packet", "request", "websocket", "driver"}
 # What is also found where python-engineio has it.
@@ -34,7 +37,14 @@ ALSO_THERE = {"asgi": {"asgi"}}
 
 SOURCES = {path.stem: path for path in PACKAGE.glob("*.py")}
 DRIVER_SOURCES = {path.stem: path for path in DRIVERS.glob("*.py")}
-ALL_SOURCES = {**SOURCES, **{f"async_drivers.{name}": at for name, at in DRIVER_SOURCES.items()}}
+COMMAND_SOURCES = {path.stem: path for path in (PACKAGE / "cli").glob("*.py")}
+ALL_SOURCES = {
+    **SOURCES,
+    **{f"async_drivers.{name}": at for name, at in DRIVER_SOURCES.items()},
+    **{f"cli.{name}": at for name, at in COMMAND_SOURCES.items()},
+}
+# Modules that import others by name, when they are asked for them.
+LOADERS = {"driver", "cli.commands"}
 
 
 def is_for_typing(node: ast.AST) -> bool:
@@ -79,9 +89,10 @@ def own(path: Path) -> set[str]:
 
 def test_every_module_has_its_place() -> None:
     assert set(SOURCES) == set(ORDER)
+    assert set(COMMAND_SOURCES) == set(COMMAND_ORDER)
 
 
-@pytest.mark.parametrize("name", [name for name in ORDER if name != "__init__"])
+@pytest.mark.parametrize("name", [name for name in ORDER if name not in ("__init__", "__main__")])
 def test_a_module_imports_from_above_only(name: str) -> None:
     above = set(ORDER[: ORDER.index(name)]) - {"__init__"}
     assert own(SOURCES[name]) <= above
@@ -95,7 +106,15 @@ def test_drivers_import_the_contract_and_each_other(name: str) -> None:
 
 def test_the_package_imports_no_leaf() -> None:
     drivers = {f"async_drivers.{name}" for name in DRIVER_SOURCES}
-    assert not own(SOURCES["__init__"]) & {"gunicorn", *drivers}
+    commands = {"cli", "__main__", *(f"cli.{name}" for name in COMMAND_SOURCES)}
+    assert not own(SOURCES["__init__"]) & {"gunicorn", *drivers, *commands}
+
+
+@pytest.mark.parametrize("name", COMMAND_ORDER)
+def test_the_command_imports_what_applications_do(name: str) -> None:
+    above = {f"cli.{other}" for other in COMMAND_ORDER[: COMMAND_ORDER.index(name)]}
+    assert own(COMMAND_SOURCES[name]) <= {"json", "cli"} | above - {"cli.plot"}
+    assert own(SOURCES["__main__"]) == {"cli.commands"}
 
 
 @pytest.mark.parametrize("name", sorted(ALL_SOURCES))
@@ -104,7 +123,7 @@ def test_nothing_is_imported_inside_a_function(name: str) -> None:
     for function in ast.walk(tree):
         if isinstance(function, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             assert not list(imports(function)), f"line {function.lineno}"
-    if name != "driver":
+    if name not in LOADERS:
         calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         assert not calls & {"import_module", "importlib.import_module", "__import__"}
 
