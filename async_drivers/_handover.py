@@ -102,8 +102,8 @@ class Handover:
         elif not self.is_open_websocket:
             lines = [f"HTTP/1.1 {SWITCHING}", *(f"{name}: {value}" for name, value in headers)]
             head = "\r\n".join([*lines, "\r\n"]).encode("latin-1")
-        if "eventlet.set_idle" in self.environ:
-            # Lets eventlet.wsgi end this connection at once when it is stopped.
+        if "eventlet.set_idle" in self.environ and eventlet_protocol(self.environ) is None:
+            # Lets eventlet.wsgi cut this connection when it is stopped, which we cannot see.
             self.environ["eventlet.set_idle"]()
         return head, pending
 
@@ -252,6 +252,18 @@ def _quit_once(worker: Any) -> None:
     for number in (signal.SIGINT, signal.SIGQUIT):
         if getattr(signal.getsignal(number), "__self__", None) is worker:
             signal.signal(number, quit_once)
+
+
+def eventlet_protocol(environ: Environ) -> Any:
+    """Return what handles a connection for eventlet.wsgi, or None where it can't be reached.
+
+    Its `conn_state` is a list: the peer's address, the socket, and a word, which becomes "close"
+    when the server has been interrupted and waits for its connections to end.
+    """
+    for cell in getattr(environ.get("eventlet.set_idle"), "__closure__", None) or ():
+        if len(getattr(cell.cell_contents, "conn_state", ())) == 3:
+            return cell.cell_contents
+    return None
 
 
 class BorrowedSocket:

@@ -10,13 +10,14 @@ import warnings
 from collections.abc import Callable
 from functools import partial
 from typing import Any
+from weakref import WeakSet
 
 from greenlet import getcurrent, greenlet
 
 from engineio.driver import Driver
 
 from ._green import GreenLoop, GreenWebSocket
-from ._handover import find, server_name, server_stops
+from ._handover import Environ, Handover, eventlet_protocol, find, server_name, server_stops
 
 with warnings.catch_warnings():
     # eventlet says on import that it is in maintenance mode. Who uses it has been told when they
@@ -97,6 +98,29 @@ def fits(sock: Any) -> bool:
 
 _GREEN_SOCKETS = (eventlet.greenio.GreenSocket, eventlet.green.ssl.GreenSSLSocket)
 
+# What handles each connection for eventlet.wsgi; one of them is enough to see the server stop.
+_protocols: WeakSet[Any] = WeakSet()
+
+
+def connection(environ: Environ) -> Handover | None:
+    """Return the connection of a request."""
+    protocol = eventlet_protocol(environ)
+    if protocol is not None:
+        _protocols.add(protocol)
+    return find(environ)
+
+
+def stops() -> Callable[[], bool]:
+    """Return what tells whether the WSGI server has begun to stop."""
+    return server_stops() or _wsgi_stops
+
+
+def _wsgi_stops() -> bool:
+    # Applications keep environs, and so the protocols of connections that have ended.
+    states = (each.conn_state for each in _protocols)
+    return next((state == "close" for _, sock, state in states if sock.fileno() >= 0), False)
+
+
 driver = Driver(
     thread=Thread,
     queue=eventlet.queue.Queue,
@@ -106,10 +130,10 @@ driver = Driver(
     websocket=GreenWebSocket,
     lock=eventlet.patcher.original("_thread").allocate_lock,
     loop=EventletLoop,
-    connection=find,
+    connection=connection,
     fits=fits,
     server_name=server_name,
-    server_stops=server_stops,
+    server_stops=stops,
     at_exit=atexit.register,
 )
 _async = driver.primitives()
