@@ -21,6 +21,7 @@ from engineio.driver import Worker
 # How long a peer may take to answer our close frame, or to take what is left for it.
 CLOSE_TIMEOUT = 2.0  # seconds
 
+# How often somebody looks who has waited for long, and whether their clients are still there.
 HANGUP_INTERVAL = 1.0  # seconds
 
 STALL = 1.0  # seconds the loop may be held up before that is worth a warning
@@ -37,6 +38,7 @@ class AsyncLoop:
 
     def __init__(self, on_stall: Callable[[float], Any]) -> None:
         self.loop = asyncio.get_running_loop()
+        self._thread = threading.get_ident()
         self.dirty: list[Any] = []
         self._on_stall = on_stall
         self._entered: list[tuple[Any, int]] = []
@@ -44,13 +46,19 @@ class AsyncLoop:
         self._is_scheduled = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._senders: set[asyncio.Task[Any]] = set()
+        # Who waits since the last look, and since the one before it.
+        self._new_waiters: dict[Waiter, None] = {}
+        self._old_waiters: dict[Waiter, None] = {}
+        self._look_timer: asyncio.TimerHandle | None = None
         # A callback would otherwise run in the context of the client that happened to schedule it.
         self._context = contextvars.Context()
 
     @property
     def is_running(self) -> bool:
         """Whether this is the event loop that runs."""
-        return self.loop is asyncio.get_running_loop()
+        # A thread runs one loop at a time. asyncio.get_running_loop() does a system call before
+        # Python 3.12 (getpid), and this is asked for every request.
+        return threading.get_ident() == self._thread and self.loop.is_running()
 
     # -- tasks and timers --
 
@@ -82,7 +90,35 @@ class AsyncLoop:
 
     def waiter(self) -> "Waiter":
         """Return something to wait for once."""
-        return Waiter(self.loop)
+        return Waiter(self)
+
+    async def wait_briefly(self, waiter: "Waiter") -> bool:
+        """Wait for a waiter, for two looks at most; returns whether it was woken.
+
+        Most waits are that short. One dictionary for all of them costs less than a timer each.
+        """
+        if self._look_timer is None:
+            self._start_looking()
+        self._new_waiters[waiter] = None
+        try:
+            await waiter.future
+        finally:
+            if waiter in self._new_waiters:
+                del self._new_waiters[waiter]
+            else:
+                self._old_waiters.pop(waiter, None)
+        return not waiter.is_impatient
+
+    def _start_looking(self) -> None:
+        self._look_timer = self.loop.call_later(HANGUP_INTERVAL, self._look, context=self._context)
+
+    def _look(self) -> None:
+        for waiter in self._old_waiters:
+            waiter.lose_patience()
+        self._old_waiters, self._new_waiters = self._new_waiters, {}
+        self._look_timer = None
+        if self._old_waiters:
+            self._start_looking()
 
     def is_cancelled(self) -> bool:
         """Tell whether somebody has cancelled the task that runs."""
@@ -97,6 +133,9 @@ class AsyncLoop:
     async def stop(self) -> None:
         """End the tasks that belong to this loop, except the one that runs, once all is sent."""
         this = self.current_task()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
+            self._look_timer = None
         if self._senders:
             await asyncio.wait(self._senders, timeout=CLOSE_TIMEOUT)
         for _ in range(2):
@@ -150,21 +189,36 @@ class AsyncLoop:
 class Waiter:
     """What one task waits for once."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    __slots__ = ("_loop", "future", "is_impatient")
+
+    def __init__(self, loop: AsyncLoop) -> None:
         self._loop = loop
-        self.future = loop.create_future()
+        self.future = loop.loop.create_future()
+        self.is_impatient = False
+        """Whether it was not `wake` that ended a brief wait."""
 
     def wake(self) -> None:
         """End the wait, also one that has not begun."""
         if not self.future.done():
             self.future.set_result(None)
 
+    def lose_patience(self) -> None:
+        """End a brief wait; `future` is another one from now on."""
+        if not self.future.done():
+            self.is_impatient = True
+            future, self.future = self.future, self._loop.loop.create_future()
+            future.set_result(None)
+
+    async def wait_briefly(self) -> bool:
+        """Wait for `wake`, for a second or two; returns whether it came."""
+        return await self._loop.wait_briefly(self)
+
     async def wait(self, timeout: float | None = None) -> None:
         """Wait for `wake`, at most `timeout` seconds."""
         if timeout is None:
             await self.future
             return
-        timer = self._loop.call_later(timeout, self.wake)
+        timer = self._loop.loop.call_later(timeout, self.wake)
         try:
             await self.future
         finally:
@@ -558,29 +612,45 @@ def base_environ(name: str, peer: Any, here: Any) -> dict[str, Any]:
     """
     peer = peer if isinstance(peer, (tuple, list)) else ("", 0)
     here = here if isinstance(here, (tuple, list)) else (name, 0)
-    return {
-        "wsgi.input_terminated": True,
-        "wsgi.errors": sys.stderr,
-        "wsgi.version": (1, 0),
-        "wsgi.async": True,
-        "wsgi.multithread": False,
-        "wsgi.multiprocess": False,
-        "wsgi.run_once": False,
-        "SERVER_SOFTWARE": name,
-        "SCRIPT_NAME": "",
-        "REMOTE_ADDR": str(peer[0]),
-        "REMOTE_PORT": str(peer[1]),
-        "SERVER_NAME": str(here[0]),
-        "SERVER_PORT": str(here[1]),
-    }
+    environ = _SAME_FOR_ALL.copy()
+    environ["wsgi.errors"] = sys.stderr
+    environ["SERVER_SOFTWARE"] = name
+    environ["REMOTE_ADDR"] = str(peer[0])
+    environ["REMOTE_PORT"] = str(peer[1])
+    environ["SERVER_NAME"] = str(here[0])
+    environ["SERVER_PORT"] = str(here[1])
+    return environ
+
+
+_SAME_FOR_ALL = {
+    "wsgi.input_terminated": True,
+    "wsgi.version": (1, 0),
+    "wsgi.async": True,
+    "wsgi.multithread": False,
+    "wsgi.multiprocess": False,
+    "wsgi.run_once": False,
+    "SCRIPT_NAME": "",
+}
 
 
 def add_header(environ: dict[str, Any], name: str, value: str) -> None:
     """Put a header of the request into its environ; one that is repeated is joined."""
+    key = _KEYS.get(name) or header_key(name)
+    environ[key] = f"{environ[key]},{value}" if key in environ else value
+
+
+# The environ's keys of the headers that nearly every request has.
+_KEYS: dict[str, str] = {}
+
+
+def header_key(name: str) -> str:
+    """Return the key of a header in an environ (PEP 3333)."""
     key = name.upper().replace("-", "_")
     if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
         key = f"HTTP_{key}"
-    environ[key] = f"{environ[key]},{value}" if key in environ else value
+    if len(_KEYS) < 200:  # names come from outside
+        _KEYS[name] = key
+    return key
 
 
 asyncio_parts: dict[str, Any] = {

@@ -51,17 +51,15 @@ def translate_request(request: web.BaseRequest) -> Environ:
     if transport is not None:
         peer = transport.get_extra_info("peername")
         here = transport.get_extra_info("sockname")
-    environ: Environ = {
-        **base_environ("aiohttp", peer, here),
-        "wsgi.input": request.content,
-        "wsgi.url_scheme": request.scheme,
-        "REQUEST_METHOD": request.method,
-        "PATH_INFO": request.path,
-        "QUERY_STRING": raw_path.partition("?")[2],
-        "RAW_URI": raw_path,
-        "SERVER_PROTOCOL": f"HTTP/{request.version[0]}.{request.version[1]}",
-        "aiohttp.request": request,
-    }
+    environ: Environ = base_environ("aiohttp", peer, here)
+    environ["wsgi.input"] = request.content
+    environ["wsgi.url_scheme"] = request.scheme
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = request.path
+    environ["QUERY_STRING"] = raw_path.partition("?")[2]
+    environ["RAW_URI"] = raw_path
+    environ["SERVER_PROTOCOL"] = f"HTTP/{request.version[0]}.{request.version[1]}"
+    environ["aiohttp.request"] = request
     for name, value in request.headers.items():
         add_header(environ, name, value)
     return environ

@@ -18,6 +18,7 @@ from ._asyncio import (
     Waiter,
     asyncio_parts,
     base_environ,
+    header_key,
 )
 
 Scope = dict[str, Any]
@@ -37,8 +38,11 @@ class Connection:
     It is the request's `wsgi.input`.
     """
 
-    def __init__(self, receive: Receive) -> None:
+    __slots__ = ("_chunk", "_has_gone", "_has_more", "_receive", "_send")
+
+    def __init__(self, receive: Receive, send: Send) -> None:
         self._receive = receive
+        self._send = send
         self._chunk = b""
         self._has_more = True
         self._has_gone = False
@@ -67,7 +71,16 @@ class Connection:
         self._has_more = event.get("more_body", False)
 
     async def wait(self, waiter: Waiter) -> bool:
-        """Wait for a waiter or the end of the connection; returns whether it was the end."""
+        """Wait for a waiter or the end of the connection; returns whether it was the end.
+
+        The server is only asked for the end once a wait gets long.
+        """
+        if await waiter.wait_briefly():
+            # The objects of uvicorn and hypercorn show the end. Elsewhere, a client that has gone
+            # a moment ago may be answered.
+            stream = getattr(self._send, "__self__", None)
+            flags = (getattr(stream, "disconnected", None), getattr(stream, "closed", None))
+            return True in flags
         future = waiter.future
         while not self._has_gone and not future.done():
             event = await Race(self._receive(), future)
@@ -92,24 +105,20 @@ def translate_request(scope: Scope, receive: Receive, send: Send) -> Environ:
     server = scope.get("server")
     if server is None or server[1] is None:  # a Unix socket
         server = ("asgi", DEFAULT_PORTS.get(scheme, 80))
-    environ: Environ = {
-        **base_environ("asgi", scope.get("client"), server),
-        "wsgi.input": Connection(receive),
-        "wsgi.url_scheme": HTTP_SCHEMES.get(scheme, scheme),
-        "REQUEST_METHOD": scope.get("method", "GET"),
-        "PATH_INFO": path,
-        "QUERY_STRING": query,
-        "RAW_URI": f"{path}?{query}" if query else path,
-        "SERVER_PROTOCOL": f"HTTP/{scope.get('http_version', '1.1')}",
-        "asgi": {"scope": scope},
-        "asgi.scope": scope,
-        "asgi.receive": receive,
-        "asgi.send": send,
-    }
+    environ: Environ = base_environ("asgi", scope.get("client"), server)
+    environ["wsgi.input"] = Connection(receive, send)
+    environ["wsgi.url_scheme"] = HTTP_SCHEMES.get(scheme, scheme)
+    environ["REQUEST_METHOD"] = scope.get("method", "GET")
+    environ["PATH_INFO"] = path
+    environ["QUERY_STRING"] = query
+    environ["RAW_URI"] = f"{path}?{query}" if query else path
+    environ["SERVER_PROTOCOL"] = f"HTTP/{scope.get('http_version', '1.1')}"
+    environ["asgi"] = {"scope": scope}
+    environ["asgi.scope"] = scope
+    environ["asgi.receive"] = receive
+    environ["asgi.send"] = send
     for name, value in scope["headers"]:
-        key = _KEYS.get(name)
-        if key is None:
-            key = _key(name)
+        key = _KEYS.get(name) or _key(name)
         text = value.decode("latin-1")
         if key in environ:
             text = f"{environ[key]},{text}"
@@ -125,9 +134,7 @@ _KEYS: dict[bytes, str] = {}
 
 
 def _key(name: bytes) -> str:
-    key = name.decode("latin-1").upper().replace("-", "_")
-    if key not in ("CONTENT_TYPE", "CONTENT_LENGTH"):
-        key = f"HTTP_{key}"
+    key = header_key(name.decode("latin-1"))
     if len(_KEYS) < 200:  # names come from outside
         _KEYS[name] = key
     return key
@@ -139,20 +146,34 @@ async def make_response(
     """Send a response; for a WebSocket, its refusal."""
     scope = environ["asgi.scope"]
     send = environ["asgi.send"]
-    kind = "http.response"
-    if scope["type"] == "websocket":
-        await environ["asgi.receive"]()  # websocket.connect
-        kind = "websocket.http.response"
-        if kind not in (scope.get("extensions") or {}):
-            await send({"type": "websocket.close"})
-            return
-    encoded = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in headers]
+    encoded = [_ENCODED.get(header) or _encode(header) for header in headers]
+    if scope["type"] == "http":
+        await send({"type": "http.response.start", "status": int(status[:3]), "headers": encoded})
+        await send({"type": "http.response.body", "body": payload})
+        return
+    await environ["asgi.receive"]()  # websocket.connect
+    kind = "websocket.http.response"
+    if kind not in (scope.get("extensions") or {}):
+        await send({"type": "websocket.close"})
+        return
     await send({"type": f"{kind}.start", "status": int(status[:3]), "headers": encoded})
     await send({"type": f"{kind}.body", "body": payload})
-    if kind != "http.response":
-        # uvicorn 0.54 logs an error unless the connection, which it closes now, is gone when the
-        # application returns (uvicorn pull request 3138).
-        await asyncio.sleep(0)
+    # uvicorn 0.54 logs an error unless the connection, which it closes now, is gone when the
+    # application returns (uvicorn pull request 3138).
+    await asyncio.sleep(0)
+
+
+# Headers as ASGI has them; most of them are those of every response.
+_ENCODED: dict[tuple[str, str], tuple[bytes, bytes]] = {}
+
+
+def _encode(header: tuple[str, str]) -> tuple[bytes, bytes]:
+    name, value = header
+    encoded = (name.lower().encode("latin-1"), value.encode("latin-1"))
+    if len(_ENCODED) > 200:
+        _ENCODED.clear()  # some have values that never come again
+    _ENCODED[header] = encoded
+    return encoded
 
 
 class WebSocket(AsyncWebSocket):

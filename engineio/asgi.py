@@ -124,9 +124,10 @@ class ASGIApp:
             return
         if kind in ("http", "websocket"):
             paths = _paths(scope)
-            if any(map(self._is_engineio_path, paths)):
-                await self.engineio_server.handle_request(scope, receive, send)
-                return
+            for path in paths:
+                if self._is_engineio_path(path):
+                    await self.engineio_server.handle_request(scope, receive, send)
+                    return
             if kind == "http" and self._static_files:
                 static_file = await asyncio.to_thread(self._find_static_file, paths)
                 if static_file is not None:
@@ -189,9 +190,9 @@ class ASGIApp:
 
     def _is_engineio_path(self, path: str) -> bool:
         prefix = self._engineio_path
-        if prefix is None or prefix == "/":
+        if prefix is None or path.startswith(prefix):
             return True
-        return path == prefix[:-1] or path.startswith(prefix)
+        return prefix == "/" or path == prefix[:-1]
 
     def _find_static_file(self, paths: list[str]) -> dict[str, str] | None:
         for path in paths:
@@ -209,6 +210,8 @@ def _paths(scope: Scope) -> list[str]:
     """
     path: str = scope["path"]
     root_path: str = scope.get("root_path") or ""
+    if not root_path:
+        return [path]
     # uvicorn joins "/sub/" and "/engine.io/" with two slashes, others with one.
     for root in (root_path, root_path.rstrip("/")):
         if root and (path == root or path.startswith(root + "/")):

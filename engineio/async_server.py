@@ -167,7 +167,9 @@ class AsyncServer(BaseServer):
         if hasattr(environ, "__await__"):
             environ = await environ
         self._enter_loop()
-        self.log_info = self.logger.isEnabledFor(logging.INFO)
+        log_info = self.logger.isEnabledFor(logging.INFO)
+        if log_info is not self.log_info:  # to set an option costs more
+            self.log_info = log_info
         request = Request.parse(environ)
         request.connection = self.driver.connection(environ)
         environ[REQUEST_KEY] = request

@@ -392,7 +392,7 @@ async def _read_exactly(stream: Any, length: int | None, limit: int) -> bytes:
     while length is None or size < length:
         wanted = READ_CHUNK if length is None else min(length - size, READ_CHUNK)
         try:
-            chunk = await stream.read(wanted)
+            chunk: bytes = await stream.read(wanted)
         except asyncio.CancelledError:
             raise
         except Exception as error:  # each server has errors of its own for this
