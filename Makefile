@@ -16,7 +16,7 @@ code := engineio async_drivers tests examples bench deploy
 # Tests wait for servers more than they compute, so there are more processes than cores.
 pytest = PYTHONPATH="$(CURDIR)/tests/plugins" $(1) -m pytest -p strict_skips -n 4 --dist loadgroup $(PYTEST)
 
-.PHONY: help run test test-all bench lint format system clean
+.PHONY: help run test test-all bench docs lint format system clean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,6 +24,7 @@ help:
 	@echo "make test      check style and types, run all tests (PYTEST='-k name' for some of them)"
 	@echo "make test-all  run the tests on every CPython from 3.10 on that this machine has"
 	@echo "make bench     measure against python-engineio and the JavaScript server (ARGS='gevent --quick')"
+	@echo "make docs      the documentation as a site, build/docs/index.html"
 	@echo "make lint      check style and types"
 	@echo "make format    rewrite the code in this style"
 	@echo "make clean     remove everything that these commands have made"
@@ -53,6 +54,10 @@ test-all: system lint $(npm)/.installed
 
 bench: $(VENV)/.installed-bench
 	$(bin)/python bench/run.py $(ARGS)
+
+docs: $(VENV)/.installed-docs
+	$(bin)/python -m sphinx -q -W --keep-going docs build/docs
+	@echo "Open build/docs/index.html"
 
 lint: $(VENV)/.installed-test
 	$(bin)/ruff check
@@ -86,6 +91,10 @@ $(VENV)/.installed-test: $(VENV)/.made setup.cfg pyproject.toml
 
 $(VENV)/.installed-bench: $(VENV)/.made setup.cfg pyproject.toml
 	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.made setup.cfg pyproject.toml
+	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 # npm is missing where it may not be installed: those tests are skipped then.
