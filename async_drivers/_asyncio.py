@@ -47,8 +47,8 @@ class AsyncLoop:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._senders: set[asyncio.Task[Any]] = set()
         # Who waits since the last look, and since the one before it.
-        self._new_waiters: dict[Waiter, None] = {}
-        self._old_waiters: dict[Waiter, None] = {}
+        self._new_waiters: dict[PollWaiter, None] = {}
+        self._old_waiters: dict[PollWaiter, None] = {}
         self._look_timer: asyncio.TimerHandle | None = None
         # A callback would otherwise run in the context of the client that happened to schedule it.
         self._context = contextvars.Context()
@@ -88,11 +88,11 @@ class AsyncLoop:
         """Run a function that does not wait after `delay` seconds. Returns how to cancel it."""
         return self.loop.call_later(delay, function, context=self._context).cancel
 
-    def waiter(self) -> "Waiter":
+    def waiter(self) -> "PollWaiter":
         """Return something to wait for once."""
-        return Waiter(self)
+        return PollWaiter(self)
 
-    async def wait_briefly(self, waiter: "Waiter") -> bool:
+    async def wait_briefly(self, waiter: "PollWaiter") -> bool:
         """Wait for a waiter, for two looks at most; returns whether it was woken.
 
         Most waits are that short. One dictionary for all of them costs less than a timer each.
@@ -189,40 +189,50 @@ class AsyncLoop:
 class Waiter:
     """What one task waits for once."""
 
-    __slots__ = ("_loop", "future", "is_impatient")
+    __slots__ = ("_loop", "future")
 
-    def __init__(self, loop: AsyncLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self.future = loop.loop.create_future()
-        self.is_impatient = False
-        """Whether it was not `wake` that ended a brief wait."""
+        self.future = loop.create_future()
 
     def wake(self) -> None:
         """End the wait, also one that has not begun."""
         if not self.future.done():
             self.future.set_result(None)
 
-    def lose_patience(self) -> None:
-        """End a brief wait; `future` is another one from now on."""
-        if not self.future.done():
-            self.is_impatient = True
-            future, self.future = self.future, self._loop.loop.create_future()
-            future.set_result(None)
-
-    async def wait_briefly(self) -> bool:
-        """Wait for `wake`, for a second or two; returns whether it came."""
-        return await self._loop.wait_briefly(self)
-
     async def wait(self, timeout: float | None = None) -> None:
         """Wait for `wake`, at most `timeout` seconds."""
         if timeout is None:
             await self.future
             return
-        timer = self._loop.loop.call_later(timeout, self.wake)
+        timer = self._loop.call_later(timeout, self.wake)
         try:
             await self.future
         finally:
             timer.cancel()
+
+
+class PollWaiter(Waiter):
+    """What a poll waits for: packets, briefly at first."""
+
+    __slots__ = ("_waits", "is_impatient")
+
+    def __init__(self, loop: AsyncLoop) -> None:
+        super().__init__(loop.loop)
+        self._waits = loop
+        self.is_impatient = False
+        """Whether it was not `wake` that ended the brief wait."""
+
+    def lose_patience(self) -> None:
+        """End the brief wait; `future` is another one from now on."""
+        if not self.future.done():
+            self.is_impatient = True
+            future, self.future = self.future, self._loop.create_future()
+            future.set_result(None)
+
+    async def wait_briefly(self) -> bool:
+        """Wait for `wake`, for a second or two; returns whether it came."""
+        return await self._waits.wait_briefly(self)
 
 
 class Alarm:

@@ -14,8 +14,8 @@ from ._asyncio import (
     VIOLATIONS,
     AsyncWebSocket,
     Message,
+    PollWaiter,
     Race,
-    Waiter,
     asyncio_parts,
     base_environ,
     header_key,
@@ -70,7 +70,7 @@ class Connection:
         self._chunk = event.get("body", b"")
         self._has_more = event.get("more_body", False)
 
-    async def wait(self, waiter: Waiter) -> bool:
+    async def wait(self, waiter: PollWaiter) -> bool:
         """Wait for a waiter or the end of the connection; returns whether it was the end.
 
         The server is only asked for the end once a wait gets long.
