@@ -54,7 +54,7 @@ class Application {
     this.tokens[url.searchParams.get("token")] = id;
     this.events[id] = [["connect"]];
     for (let i = 0; i < Number(url.searchParams.get("welcome") ?? 0); i++) client.send(`welcome-${i}`);
-    client.on("message", (data) => {
+    client.on("message", (data = "") => {  // an empty text is undefined
       this.events[id].push(["message", summary(data)]);
       this.answer(client, data);
     });
