@@ -13,7 +13,8 @@ For writers: the code blocks of each page (docs/*.md, README.md) are tried in a 
                     a `main.py` (for asyncio) are there if the page has none above.  Of other
                     commands the names are checked: extras, make targets, options.
     ```js           Run by Node, against that server that sends everything back; must end.
-    ```html         Saved under the name in its first line (`<!-- index.html -->`).
+    ```html         The same for the script in it, with a stand-in for the page.  Saved under the
+                    name in its first line (`<!-- index.html -->`).
     anything else   Not looked at.
 
 The ports 5000 to 5002 and 8000 are replaced by free ones.  `python not-run` and `sh not-run` are
@@ -35,6 +36,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
 
@@ -139,7 +141,7 @@ SERVERS = {
     "flask": "--port {port}",
     "uwsgi": "",
 }
-COMMANDS = {*SERVERS, "cd", "curl", "engineio", "make", "npm", "pip", "python"}
+COMMANDS = {*SERVERS, "cd", "curl", "echo", "engineio", "make", "npm", "pip", "python"}
 SHELL = ("sh", "bash", "shell", "console")
 
 
@@ -197,20 +199,22 @@ def blocks_of(page: Path) -> list[Block]:
         elif line.startswith("    ") and not lines[position - 1].strip():
             while position + 1 < len(lines) and lines[position + 1].startswith("    "):
                 position += 1
-            code = [each.strip() for each in lines[start - 1 : position + 1]]
-            # Shell, unless it is the second paragraph of a list or a picture.
-            if all(not each or name_of(each) in COMMANDS for each in code):
-                blocks.append(Block(page, start, "sh", (), "\n".join(code) + "\n"))
+            shown = "".join(f"{each.strip()}\n" for each in lines[start - 1 : position + 1])
+            # Shell, unless it is a picture, or the second paragraph of a list.
+            if shown.startswith("$ "):
+                blocks.append(Block(page, start, "console", (), shown))
+            elif all(each.split()[0] in COMMANDS for each in shown.splitlines()):
+                blocks.append(Block(page, start, "sh", (), shown))
         position += 1
     return blocks
 
 
 @dataclass(frozen=True)
 class Run:
-    """Something to start: a Python file, a shell command or a script for Node."""
+    """Something to start: a Python program, or a shell command in a folder with files."""
 
     block: Block
-    command: str  # "" for Python and Node
+    command: str  # "" for Python
     files: dict[str, str]
     code: str = ""
 
@@ -227,8 +231,6 @@ def runs_of(page: Path) -> list[Run]:
     for block in blocks_of(page):
         if block.filename:
             files = {**files, block.filename: block.code}
-        if block.language == "js" and block.is_run:
-            runs.append(Run(block, "", {}, block.code))
         if block.language in SHELL and block.is_run:
             servers = [command for command in commands_of(block) if name_of(command) in SERVERS]
             runs += [Run(block, command, files) for command in servers]
@@ -284,7 +286,7 @@ class Process:
     def __init__(self, run: Run, folder: Path, echo_port: int) -> None:
         self.run = run
         self.port = rigs.free_port()
-        self.is_client = run.block.language == "js" or "Client(" in run.code
+        self.is_client = "Client(" in run.code
         ports: dict[str, int] = {}
 
         def replace(found: "re.Match[str]") -> str:
@@ -299,11 +301,7 @@ class Process:
         folder.mkdir()
         for name, text in run.files.items():
             (folder / name).write_text(PORTS.sub(replace, text))
-        if run.block.language == "js":
-            (folder / "node_modules").symlink_to(ROOT / "tests" / "javascript" / "node_modules")
-            (folder / "block.mjs").write_text(code)
-        elif code:
-            (folder / "block.py").write_text(code)
+        (folder / "block.py").write_text(code)
         self.log = folder / "log"
         with self.log.open("w") as log:
             self.popen = subprocess.Popen(
@@ -317,8 +315,6 @@ class Process:
             )
 
     def _command(self, command: str, has_port: bool) -> list[str]:
-        if self.run.block.language == "js":
-            return ["node", "block.mjs"]
         if not command:
             return [sys.executable, "-c", SERVE, "block.py", str(self.port)]
         words = shlex.split(command)
@@ -416,6 +412,54 @@ def test_code_runs(page: Path, tmp_path: Path, echo_port: int) -> None:
     assert not failures, "\n\n".join(failures)
 
 
+CDN = "https://cdn.jsdelivr.net/npm/engine.io-client@6/"
+NODE_MODULES = ROOT / "tests" / "javascript" / "node_modules"
+
+# Enough of a browser for a script that connects to its own server and shows text in elements.
+BROWSER = """
+globalThis.location = {{ protocol: "http:", hostname: "localhost", port: "{port}" }};
+const elements = {{}};
+globalThis.document = {{
+  getElementById: (id) => (elements[id] ??= {{ textContent: "" }}),
+}};
+process.on("exit", () => console.log(elements));
+"""
+
+
+SCRIPTS = [
+    block
+    for page in PAGES
+    for block in blocks_of(page)
+    if block.is_run and (block.language == "js" or "<script" in block.code)
+]
+
+
+@pytest.mark.skipif(not (NODE_MODULES / ".installed").exists(), reason="needs npm's packages")
+@pytest.mark.parametrize("block", SCRIPTS, ids=str)
+def test_javascript_runs(block: Block, tmp_path: Path, echo_port: int) -> None:
+    code = PORTS.sub(str(echo_port), block.code)
+    if block.language == "html":
+        [script] = re.findall(r"<script type=\"module\">\n(.*?)</script>", code, re.DOTALL)
+        # The bundle for browsers is there, and the code in it is that of the package.
+        [bundle] = re.findall(rf'"{CDN}(.+?)"', script)
+        assert (NODE_MODULES / "engine.io-client" / bundle).exists()
+        (tmp_path / "browser.mjs").write_text(BROWSER.format(port=echo_port))
+        code = 'import "./browser.mjs";\n' + script.replace(CDN + bundle, "engine.io-client")
+    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
+    (tmp_path / "block.mjs").write_text(code)
+    done = subprocess.run(
+        ["node", "block.mjs"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "hello" in done.stdout
+    assert done.stderr == ""
+
+
 PYTHON_BLOCKS = [block for page in PAGES for block in blocks_of(page) if block.language == "python"]
 
 
@@ -475,6 +519,18 @@ def test_commands_name_what_there_is(command: str) -> None:
         assert named <= set(dependencies["devDependencies"])
     elif name == "python" and words[0] != "-m":
         assert (ROOT / words[0]).exists()
+    for subcommand, arguments in re.findall(r"\bengineio (\w+) ([^|>]*)", command):
+        known = cli_help(subcommand)
+        for option in re.findall(r"(?<!\S)-[-\w]+", arguments):
+            assert re.search(rf"(?<![-\w]){option}(?![-\w])", known), f"{subcommand} {option}"
+
+
+@cache
+def cli_help(subcommand: str) -> str:
+    command = [sys.executable, "-m", "engineio", subcommand, "--help"]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=PATIENCE, check=True
+    ).stdout
 
 
 # What `make docs` makes
