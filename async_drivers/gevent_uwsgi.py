@@ -5,9 +5,14 @@ and limit the size of messages. The connection's file descriptor works with any 
 """
 
 import os
+import signal
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
+from weakref import WeakSet
 
+import gevent
 import gevent.socket
 
 from engineio.exceptions import DriverError
@@ -26,6 +31,11 @@ if "uwsgi" not in sys.modules:
         ) from error
 
 
+LAST_WORDS = 1.0  # seconds for open requests to end when the worker does
+
+_connections: WeakSet[BorrowedSocket] = WeakSet()  # of requests that are being answered
+
+
 def _wrap(fd: int) -> Any:
     return gevent.socket.socket(fileno=os.dup(fd))
 
@@ -40,7 +50,10 @@ class WebSocket(GreenWebSocket):
 
 def connection(environ: Environ) -> Handover | None:
     """Return the connection of a request."""
-    return find(environ, BorrowedSocket)
+    found = find(environ, BorrowedSocket)
+    if found is not None:
+        _connections.add(found.sock)
+    return found
 
 
 def fits(sock: Any) -> bool:
@@ -48,5 +61,43 @@ def fits(sock: Any) -> bool:
     return isinstance(sock, BorrowedSocket) and plain.fits(None)
 
 
-driver = plain.driver._replace(websocket=WebSocket, connection=connection, fits=fits)
+def server_stops() -> Callable[[], bool]:
+    """Return what tells whether this worker is to be replaced, which waits for open requests."""
+    reloads = False
+
+    def note() -> None:
+        nonlocal reloads
+        reloads = True
+
+    gevent.signal_handler(signal.SIGHUP, note)  # beside uWSGI's own
+    return lambda: reloads
+
+
+def at_exit(function: Callable[[], Any]) -> None:
+    """Have a function called when the worker ends.
+
+    With gevent, uWSGI leaves the functions of `atexit` out, but calls `uwsgi.atexit`, from the main
+    greenlet. The process ends when that returns, so what has been said must leave before.
+    """
+    uwsgi = sys.modules["uwsgi"]
+    previous = getattr(uwsgi, "atexit", None)
+
+    def run() -> None:
+        function()
+        deadline = time.monotonic() + LAST_WORDS
+        while _connections and time.monotonic() < deadline:
+            gevent.sleep(0.01)
+        if previous is not None:
+            previous()
+
+    uwsgi.atexit = run  # type: ignore[attr-defined]
+
+
+driver = plain.driver._replace(
+    websocket=WebSocket,
+    connection=connection,
+    fits=fits,
+    server_stops=server_stops,
+    at_exit=at_exit,
+)
 _async = driver.primitives()

@@ -302,6 +302,9 @@ class Rig:
     """A running server."""
 
     spec: Spec
+    # Arguments added to its command, and what CONTRACT tells the application besides.
+    arguments: tuple[str, ...] = ()
+    config: dict[str, Any] = field(default_factory=dict)
     address: wire.Address = ("127.0.0.1", 0)
     servers: "dict[str, Server]" = field(default_factory=dict)
     baseline: dict[str, int] = field(default_factory=dict)
@@ -329,7 +332,7 @@ class Rig:
         }
         variables = {
             **os.environ,
-            "CONTRACT": json.dumps({"async_mode": self.spec.async_mode}),
+            "CONTRACT": json.dumps({"async_mode": self.spec.async_mode, **self.config}),
             "PYTHONPATH": os.pathsep.join([str(APPS), str(APPS.parent)]),
             "PYTHONUNBUFFERED": "1",
             "DJANGO_SETTINGS_MODULE": "django_contract",
@@ -339,7 +342,7 @@ class Rig:
         self._log = tempfile.NamedTemporaryFile("w+b", prefix=f"rig-{self.spec.name}-")  # noqa: SIM115
         self._read_to = 0
         self._process = subprocess.Popen(
-            [part.format(**names) for part in self.spec.command],
+            [part.format(**names) for part in (*self.spec.command, *self.arguments)],
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
@@ -373,10 +376,20 @@ class Rig:
         self.stop()
         raise RuntimeError(f"{self.spec.name} did not start:\n{log}")
 
+    @property
+    def pid(self) -> int:
+        """The process that was started; it leads a process group."""
+        assert self._process is not None
+        return self._process.pid
+
     def terminate(self) -> None:
         """Ask the server to stop."""
+        os.kill(self.pid, signal.SIGTERM)
+
+    def wait(self, seconds: float) -> int:
+        """Wait for the server to end by itself; returns its exit status."""
         assert self._process is not None
-        self._process.terminate()
+        return self._process.wait(seconds)
 
     def stop(self) -> None:
         if self._process is None:

@@ -12,7 +12,15 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
-from contract_common import CONFIG, SERVERS, BaseControl, ContractError, Recorder, connect_answer
+from contract_common import (
+    CONFIG,
+    SERVERS,
+    BaseControl,
+    ContractError,
+    Recorder,
+    connect_answer,
+    stop,
+)
 
 import engineio
 from wire import summary
@@ -64,6 +72,10 @@ class Application(Recorder):
                     await self.eio.send(sid, f"burst-{number}")
             case "close":
                 await self.eio.disconnect(sid)
+            case "stop":
+                for other in self.to_be_told():
+                    await self.eio.send(other, "last")
+                stop(argument)
             case "size":
                 await self.eio.send(sid, "x" * int(argument))
             case "bytes":

@@ -6,7 +6,15 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from contract_common import CONFIG, SERVERS, BaseControl, ContractError, Recorder, connect_answer
+from contract_common import (
+    CONFIG,
+    SERVERS,
+    BaseControl,
+    ContractError,
+    Recorder,
+    connect_answer,
+    stop,
+)
 
 import engineio
 from wire import summary
@@ -52,6 +60,10 @@ class Application(Recorder):
                     self.eio.send(sid, f"burst-{number}")
             case "close":
                 self.eio.disconnect(sid)
+            case "stop":
+                for other in self.to_be_told():
+                    self.eio.send(other, "last")
+                stop(argument)
             case "size":
                 self.eio.send(sid, "x" * int(argument))
             case "bytes":

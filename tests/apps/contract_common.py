@@ -10,6 +10,7 @@ import gc
 import json
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -53,12 +54,30 @@ class Recorder:
 
     def record_disconnect(self, sid: str, reason: str) -> None:
         self.record(sid, "disconnect", reason)
+        if journal := CONFIG.get("journal"):  # for who asks when this process has ended
+            with open(journal, "a") as file:
+                print(sid, reason, file=file)
         if self.environs[sid]["QUERY_STRING"].endswith("disconnect=raise"):
             raise ContractError("disconnect handler")
+
+    def to_be_told(self) -> list[str]:
+        """The clients that get a message just before the server is stopped."""
+        return [
+            sid for sid, environ in self.environs.items() if "told=1" in environ["QUERY_STRING"]
+        ]
 
     def count(self, sid: str, event: list[object]) -> int:
         """How many events that begin like `event` were recorded."""
         return sum(recorded[: len(event)] == event for recorded in self.events.get(sid, []))
+
+
+def stop(argument: str) -> None:
+    """Send a signal: `process:signal`, where a negative process is a process group."""
+    process, number = map(int, argument.split(":"))
+    if process < 0:
+        os.killpg(-process, signal.Signals(number))
+    else:
+        os.kill(process, signal.Signals(number))
 
 
 def connect_answer(query: Mapping[str, str]) -> object:
@@ -95,6 +114,11 @@ class BaseControl:
             return str(self._recorders[server].eio.transport(sid))
         except KeyError:
             return None
+
+    def waiting_polls(self, server: str) -> int:
+        """How many clients wait for the answer of a poll."""
+        sockets = list(self._recorders[server].eio.sockets.values())
+        return sum(socket.is_polling for socket in sockets)
 
     def sids(self) -> list[list[str]]:
         """Server and sid of every live session."""

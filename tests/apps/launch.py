@@ -3,6 +3,7 @@
 Only the server that is named gets imported: each is optional.
 """
 
+import signal
 import sys
 from socketserver import ThreadingMixIn
 from typing import Any
@@ -30,10 +31,13 @@ def serve_threading(app: Any) -> None:
 
 
 def serve_gevent(app: Any, handler_class: Any = None) -> None:
+    import gevent
     from gevent.pywsgi import WSGIServer
 
     server = WSGIServer(("127.0.0.1", 0), app, log=None, handler_class=handler_class)
     server.start()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, server.stop)
     announce(server.socket.getsockname()[1])
     server.serve_forever()
 
@@ -86,6 +90,9 @@ def serve_waitress(app: Any) -> None:
 def main() -> None:
     from contract_app import app
 
+    # Or the process would end without a word; gevent has its own way.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
     globals()[f"serve_{sys.argv[1]}"](app)
 
 
