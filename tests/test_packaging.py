@@ -121,10 +121,12 @@ def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
     package = {f"engineio/{path.name}" for path in (ROOT / "engineio").glob("*.py")}
+    command = {f"engineio/cli/{path.name}" for path in (ROOT / "engineio" / "cli").glob("*.py")}
     drivers = {
         f"engineio/async_drivers/{path.name}" for path in (ROOT / "async_drivers").glob("*.py")
     }
-    assert names == package | drivers | {"engineio/py.typed"}
+    data = {"engineio/py.typed", "engineio/cli/page.html"}
+    assert names == package | command | drivers | data
     assert wheel.name == f"python_engineio-{engineio.__version__}-py3-none-any.whl"
 
 
@@ -154,6 +156,15 @@ def test_import_needs_no_optional_package(bare: Path) -> None:
     assert version == engineio.__version__
     assert file.startswith(str(bare.parent.parent))
     run(bare, "-m", "pip", "check", cwd=bare.parent)
+
+
+def test_the_command_says_what_to_install(bare: Path) -> None:
+    # The first as in a shell, the second as `python -m`.
+    for command in ([bare.with_name("engineio")], [bare, "-W", "error", "-m", "engineio"]):
+        done = subprocess.run(command, capture_output=True, text=True, cwd=bare.parent, check=False)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "pip install 'python-engineio[cli]'" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
