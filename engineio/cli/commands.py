@@ -1,5 +1,6 @@
 """The command line: what there is to type, and what it calls."""
 
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -18,6 +19,7 @@ from engineio.cli.session import (
     EXIT_STATUS_HELP,
     Failure,
     Status,
+    forget_stdout,
     make_target,
     run,
     seconds,
@@ -197,6 +199,9 @@ def plotter(path: Path, title: str) -> Callable[[Results], None]:
 
 def main() -> int:
     """Run the command line.  Returns the exit status."""
+    # A stream that was closed by who started this is None.
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115 - until the end
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         # Better \u20ac than an exception, where a terminal or a locale has few characters.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -208,7 +213,8 @@ def main() -> int:
     except Failure as failure:
         click.echo(f"Error: {failure.message}", err=True)
         return failure.status
-    except engineio.exceptions.DriverError as error:
+    except (engineio.exceptions.DriverError, OSError) as error:  # nothing installed, a full disk
+        forget_stdout()
         click.echo(f"Error: {error}", err=True)
         return Status.FAILED
     except (click.Abort, KeyboardInterrupt):

@@ -42,10 +42,8 @@ class Input:
         self._ahead.release()
 
     def _read(self) -> None:
-        # Not through sys.stdin: a thread that holds its lock at exit is a fatal error.
-        descriptor = sys.stdin.fileno()
         rest = b""
-        while chunk := self._chunk(descriptor):
+        while chunk := self._chunk():
             *lines, rest = (rest + chunk).split(b"\n")
             for line in lines:
                 self._put("line", line)
@@ -54,9 +52,12 @@ class Input:
         self._put("end", None)
 
     @staticmethod
-    def _chunk(descriptor: int) -> bytes:
+    def _chunk() -> bytes:
+        if sys.stdin is None:  # closed by who started this
+            return b""
         try:
-            return os.read(descriptor, READ_SIZE)
+            # Not through sys.stdin: a thread that holds its lock at exit is a fatal error.
+            return os.read(sys.stdin.fileno(), READ_SIZE)
         except OSError:  # a terminal that has been closed
             return b""
 

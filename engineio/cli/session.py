@@ -97,10 +97,10 @@ class Target:
                 transports=list(transports or self.transports),
                 engineio_path=self.path,
             )
+        except asyncio.TimeoutError as error:  # an OSError, from Python 3.11 on
+            raise Failure(Status.NOT_CONNECTED, f"{self.url}: no answer in time") from error
         except (engineio.exceptions.ConnectionError, OSError, ValueError) as error:
             raise Failure(Status.NOT_CONNECTED, self.explain(error)) from error
-        except asyncio.TimeoutError as error:
-            raise Failure(Status.NOT_CONNECTED, f"{self.url}: no answer in time") from error
 
     def explain(self, error: Exception) -> str:
         """Return why a connection failed, for people."""
