@@ -10,6 +10,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_copy_source = False
+smartquotes = False
 templates_path: list[str] = []
 
 # Headings can be linked to as on GitHub: server.md#options.
