@@ -52,7 +52,12 @@ IDLE_THREAD = 1.0  # seconds until a thread of the pool that has nothing to do e
 
 
 class Pool:
-    """Threads that are started as they are needed, used again, and end when idle."""
+    """Threads that are started as they are needed, used again, and end when idle.
+
+    At most one thread is on its way to the tasks at a time, and calls the next one if it leaves
+    some behind. On its way it has to wait for the interpreter, and whoever has that is often done
+    with all tasks first: a thread called for each costs three times as many switches between them.
+    """
 
     def __init__(self, limit: int = MAX_THREADS, idle: float = IDLE_THREAD) -> None:
         self._limit = limit
@@ -60,62 +65,73 @@ class Pool:
         self._lock = threading.Lock()
         self._tasks: deque[_Task] = deque()
         self._threads: set[threading.Thread] = set()
-        self._idle: list[_Seat] = []
+        self._idle: list[ThreadWaiter] = []
+        self._is_called = False  # a thread is on its way
         self._stopping = False
 
     def spawn(self, function: Callable[..., Any], *args: Any) -> None:
         """Run a function in a thread; beyond the limit of threads, when one becomes free."""
         with self._lock:
             self._stopping = False
-            if self._idle:
-                # Whoever was busy last: its memory is still in the caches, and the others may end.
-                seat = self._idle.pop()
-                seat.task = (function, args)
-                seat.waiter.wake()
-                return
             self._tasks.append((function, args))
-            if len(self._threads) < self._limit:
-                self._start()
+            self._call()
 
-    def _start(self) -> None:
-        thread = threading.Thread(target=self._run, name="engineio-handler", daemon=True)
-        self._threads.add(thread)
-        thread.start()
+    def _call(self) -> None:
+        """Have a thread come if there are tasks and none is on its way. Call with the lock held."""
+        if self._is_called or not self._tasks:
+            return
+        if self._idle:
+            # Whoever was busy last: its memory is still in the caches, and the others may end.
+            self._idle.pop().wake()
+        elif len(self._threads) < self._limit:
+            thread = threading.Thread(target=self._run, name="engineio-handler", daemon=True)
+            thread.start()
+            self._threads.add(thread)
+        else:
+            return
+        self._is_called = True
 
     def _run(self) -> None:
         try:
-            while (task := self._next_task()) is not None:
+            was_called = True
+            while (task := self._next_task(was_called)) is not None:
+                was_called = False
                 function, args = task
                 function(*args)
                 del task, function, args  # or they would live until the next task
         finally:
             with self._lock:
                 self._threads.discard(threading.current_thread())
-                if self._tasks:  # a task has raised, and this thread ends
-                    self._start()
+                self._call()  # a task may have raised, and this thread ends
 
-    def _next_task(self) -> "_Task | None":
+    def _next_task(self, was_called: bool) -> "_Task | None":
         """Wait for something to do; None if there was nothing for too long."""
-        with self._lock:
-            if self._tasks:
-                return self._tasks.popleft()
-            if self._stopping:
-                return None
-            seat = _Seat()
-            self._idle.append(seat)
-        seat.waiter.wait(self._idle_time)
-        with self._lock:
-            if seat in self._idle:  # time is up
-                self._idle.remove(seat)
-            return seat.task
+        while True:
+            with self._lock:
+                if was_called:
+                    self._is_called = False
+                if self._tasks:
+                    task = self._tasks.popleft()
+                    self._call()
+                    return task
+                if self._stopping:
+                    return None
+                waiter = ThreadWaiter()
+                self._idle.append(waiter)
+            waiter.wait(self._idle_time)
+            with self._lock:
+                if waiter in self._idle:  # time is up
+                    self._idle.remove(waiter)
+                    return None
+            was_called = True
 
     def stop(self) -> None:
         """End the threads, the busy ones as soon as they are done."""
         with self._lock:
             self._stopping = True
             threads = [each for each in self._threads if each is not threading.current_thread()]
-            for seat in self._idle:
-                seat.waiter.wake()
+            for waiter in self._idle:
+                waiter.wake()
             self._idle.clear()
         for thread in threads:
             thread.join(TICK)
@@ -140,16 +156,6 @@ class ThreadWaiter:
     def wake(self) -> None:
         """End the wait, also one that has not begun. To be called once."""
         self._lock.release()
-
-
-class _Seat:
-    """Where an idle thread waits for its next task."""
-
-    __slots__ = ("task", "waiter")
-
-    def __init__(self) -> None:
-        self.task: _Task | None = None
-        self.waiter = ThreadWaiter()
 
 
 class ThreadLoop:
@@ -225,6 +231,10 @@ class ThreadLoop:
             done.wait(1.0)
 
         return cancel_and_wait
+
+    def may_wait(self) -> bool:
+        """Tell whether the caller is not this loop's thread."""
+        return threading.current_thread() is not self._thread
 
     def stop(self) -> None:
         """End the threads that belong to this loop; what was to run later runs now."""

@@ -127,6 +127,21 @@ def test_stop() -> None:
         assert not thread.is_alive()
 
 
+def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = Pool()
+    done: list[int] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fail)
+        with pytest.raises(RuntimeError):
+            pool.spawn(done.append, 1)
+    run_in(pool)
+    eventually(lambda: done == [1])
+    pool.stop()
+
+
 def test_stop_from_a_thread_of_the_pool() -> None:
     pool = Pool(idle=3600)
     stopped = threading.Event()
