@@ -32,6 +32,9 @@ from engineio.session import Beat, Life
 from engineio.settings import WEBSOCKET
 
 
+SLACK = 0.005  # seconds a ping may be late
+
+
 class _WebSocketOver(NamedTuple):
     """What a WebSocket that has ended leaves to the web server."""
 
@@ -359,8 +362,12 @@ class AsyncServer(BaseServer):
             event.clear()
             due = self.heartbeat.next_due()
             wait = self._service_wait(due, server_stops is not None)
-            if wait is None or wait > 0:
-                await event.wait(wait)
+            if wait is None:
+                await event.wait()
+            elif wait > 0:
+                # uvloop counts in milliseconds, and a timer that is early would be set again and
+                # again. A little later several clients are due at once.
+                await event.wait(wait + min(SLACK, self.ping_timeout / 20))
             if server_stops is not None and server_stops():
                 self._disconnect_for_stop()
             now = time.monotonic()
