@@ -590,6 +590,7 @@ def test_the_reference_has_every_method(kind: type) -> None:
         if not name.startswith("_") and (inspect.isfunction(value) or isinstance(value, property))
     }
     assert methods - INTERNAL <= named
+    assert [name for name in named if not inspect.getdoc(getattr(kind, name))] == []
 
 
 def test_the_reference_has_every_name_of_the_package() -> None:
