@@ -37,8 +37,9 @@ from engineio.socket import Socket
 class Server(BaseServer):
     """An Engine.IO server for WSGI: threads, eventlet, gevent, and gevent inside uWSGI.
 
-    Sizes are in bytes, times in seconds. Every option is an attribute that may be set later; a
-    value that cannot work raises `ValueError`.
+    Sizes are in bytes, times in seconds. A value that cannot work raises `ValueError`. The options
+    are attributes that may be set later, except `async_mode`, `json`, `monitor_clients` and
+    `client_manager`.
 
     :param async_mode: "threading", "eventlet", "gevent" or "gevent_uwsgi". By default what the
         process runs on: inside uWSGI "gevent_uwsgi", in a process patched by eventlet or gevent
