@@ -127,7 +127,7 @@ class ClientRig:
             self._process.send_signal(signal.SIGUSR1)  # prints where every thread is
             time.sleep(0.5)
             self._process.kill()
-        self._process.wait()
+        self.stop()
         raise AssertionError(f"{self.name}: {problem}\n{self.take_stderr()}")
 
     def take_stderr(self) -> str:
@@ -296,6 +296,17 @@ class ServerRig(rigs.Rig):
         self.server(name)  # so that what it keeps for good is no leak
         pairs = "&".join(f"{key}={value}" for key, value in query.items())
         return f"{scheme}://127.0.0.1:{self.address[1]}/{name}/?{pairs}"
+
+    def send_signal(self, number: int) -> None:
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it without a goodbye."""
+        assert self._process is not None
+        self.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._log.close()
 
     def server(self, name: str = "engine.io") -> rigs.Server:
         if self.name == "upstream":
