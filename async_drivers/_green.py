@@ -134,6 +134,10 @@ class GreenLoop:
         if self._sweeps:
             self.call_later(SWEEP_INTERVAL, self._sweep)
 
+    def may_wait(self) -> bool:
+        """Tell whether the caller is not the hub."""
+        return getcurrent() is not self.hub()
+
     def stop(self) -> None:
         """Nothing to do: the hub is not ours."""
 

@@ -198,6 +198,18 @@ class WSGIWebSocket:
         accepted: Handshake = request.handshake
         return accepted
 
+    def open(
+        self,
+        sock: Any,
+        protocol: WebSocketProtocol,
+        received: bytes = b"",
+        is_compressed: bool = False,
+    ) -> WebSocket:
+        """Return the WebSocket on a connection whose handshake is done; clients use this too."""
+        loop = self.server.loop
+        lock = self.server.driver.lock()
+        return WebSocket(self.stream(sock), protocol, loop, lock, received, is_compressed)
+
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """Answer the handshake, run the handler, end the connection."""
         answer = self.check(environ)
@@ -210,18 +222,14 @@ class WSGIWebSocket:
             head, received = found.begin(start_response, answer.headers)
         except OSError:  # the peer has gone already; its handler will find out
             head = received = b""
-        driver = self.server.driver
-        stream = self.stream(found.sock)
-        if head:
-            stream.push(head)
-        websocket = WebSocket(
-            stream,
+        websocket = self.open(
+            found.sock,
             WebSocketProtocol(self.server.max_http_buffer_size, answer.extensions),
-            self.server.loop,
-            driver.lock(),
             received,
             is_compressed=bool(answer.extensions),
         )
+        if head:
+            websocket.stream.push(head)
         try:
             self.handler(websocket)
         except BaseException:  # this greenlet is killed, or the process exits

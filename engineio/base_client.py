@@ -19,7 +19,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from typing import Any, NamedTuple, TypeVar, overload
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -68,10 +68,48 @@ _SCHEMES = {"http": "http", "ws": "http", "https": "https", "wss": "https"}
 _PORTS = {"http": 80, "https": 443}
 
 
+class Interruption:
+    """A SIGINT that came while nobody could wait: in the hub of gevent or eventlet."""
+
+    is_pending = False
+    """The clients are being disconnected; what was done before at SIGINT comes afterwards."""
+
+    def begin(self, clients: list["BaseClient"], sig: int, frame: Any) -> None:
+        """Disconnect in a greenlet, and then go on with the signal in the hub."""
+        self.is_pending = True
+        loop = clients[0].loop
+        loop.spawn(self._disconnect, loop, clients, sig, frame)
+
+    def _disconnect(self, loop: Any, clients: list["BaseClient"], sig: int, frame: Any) -> None:
+        try:
+            for client in clients:
+                client.disconnect()
+        finally:
+            loop.soon(lambda: self._end(sig, frame))
+
+    def _end(self, sig: int, frame: Any) -> None:
+        self.is_pending = False
+        _pass_on(sig, frame)
+
+
+interruption = Interruption()
+
+
 def signal_handler(sig: int, frame: Any) -> Any:
     """Handle SIGINT: disconnect all clients of this process, then do what was done before."""
-    for client in connected_clients[:]:
-        client._interrupt()
+    clients = [client for client in connected_clients if not client.is_asyncio_based()]
+    if interruption.is_pending:  # and the user does not want to wait for it
+        clients.clear()
+        interruption.is_pending = False
+    if any(not client._may_wait() for client in clients):
+        return interruption.begin(clients, sig, frame)
+    for client in clients:
+        if client.state == "connected":
+            client._interrupt()
+    return _pass_on(sig, frame)
+
+
+def _pass_on(sig: int, frame: Any) -> Any:
     if callable(original_signal_handler):
         return original_signal_handler(sig, frame)
     if original_signal_handler is signal.SIG_DFL:  # the process shall end at once
@@ -192,6 +230,16 @@ def redirect_of(url: str, location: str | None) -> tuple[str, bool]:
     return target, origin == origin_of(url)
 
 
+def redirected_endpoint(url: str) -> tuple[str, str]:
+    """Return base URL and path of the endpoint that a handshake was redirected to."""
+    parts = urlsplit(url)
+    own = ("transport", "EIO", "t")
+    query = "&".join(
+        each for each in parts.query.split("&") if each and each.partition("=")[0] not in own
+    )
+    return f"{parts.scheme}://{parts.netloc}/?{query}", parts.path
+
+
 class BaseClient:
     """Options and helpers of a client; see `Client` for the parameters."""
 
@@ -258,6 +306,7 @@ class BaseClient:
         self.queue_empty = self.get_queue_empty_exception()
         self.state = "disconnected"
         self._connection: Any = None
+        self._last_connection: Any = None
         self._arity: dict[str, tuple[Callable[..., Any], int]] = {}
 
     def is_asyncio_based(self) -> bool:
@@ -308,8 +357,21 @@ class BaseClient:
         """Return an event (set, clear, is_set, wait) that suits this client."""
         raise NotImplementedError
 
+    def disconnect(self, abort: bool = False, reason: str | None = None) -> Any:
+        """Disconnect from the server."""
+        raise NotImplementedError
+
+    def _may_wait(self) -> bool:
+        """Tell whether a signal handler may wait here."""
+        return True
+
     def _interrupt(self) -> None:
-        """Disconnect because of SIGINT; where that is not told otherwise, there is nothing to do."""
+        """Disconnect because of SIGINT."""
+        raise NotImplementedError
+
+    def _forget_session(self) -> None:
+        """Close the HTTP session if it is ours."""
+        raise NotImplementedError
 
     def _install_signal_handler(self) -> None:
         """Handle SIGINT from now on, if that is possible here and nobody of us does yet."""
@@ -356,8 +418,9 @@ class BaseClient:
         """Return what tells caches that this is a new request, for the end of a URL."""
         return f"&t={time.time()}" if self.timestamp_requests else ""
 
-    def _url_with_sid(self, url: str) -> str:
-        return f"{url}&sid={quote(self.sid or '', safe='')}"
+    @staticmethod
+    def _with_sid(url: str, sid: str) -> str:
+        return f"{url}&sid={quote(sid, safe='')}"
 
     def _open(self, opening: Opening, transport: str, connection: "BaseConnection") -> None:
         """Be connected."""
@@ -383,8 +446,13 @@ class BaseClient:
         self.ws = None
         self.state = "disconnected"
         self.sid = None
-        if self in connected_clients:
+        with suppress(ValueError):
             connected_clients.remove(self)
+
+    def _disconnected(self, connection: "BaseConnection") -> None:
+        """Forget what a connection used, if no later one uses it."""
+        if self._connection is None and self._last_connection is connection:
+            self._forget_session()
 
     def _arguments_of(self, event: str, handler: Callable[..., Any]) -> int:
         """Return how many arguments the handler of an event takes."""
@@ -606,6 +674,12 @@ class BaseConnection(Inbox):
             self._tell_paused()
         return polls
 
+    def end_poll(self) -> None:
+        """Note that a GET has ended, and what it brought is in the inbox."""
+        with self.lock:
+            self._polls = False
+        self._tell_paused()
+
     # -- upgrade ---------------------------------------------------------------------------------
 
     def start_pause(self, on_paused: Callable[[], Any]) -> bool:
@@ -653,12 +727,14 @@ class BaseConnection(Inbox):
         with self.lock:
             if self.life is not Life.OPEN or not self.is_paused:
                 return False
-            self.carrier = Carrier.WEBSOCKET
             packets = self._take()
             self._put(ws, UPGRADE_PACKET.encode())
             for packet in packets:
                 self._put(ws, packet.encode())
             self._attach(ws)
+            if self.client._connection is self:
+                self.client.current_transport = WEBSOCKET
+                self.client.ws = ws
         return True
 
     def _attach(self, ws: Any) -> None:

@@ -25,6 +25,10 @@ PACKAGES = {
 }
 
 
+# The clients, which `import engineio` does not load either.
+CLIENT_MODULES = {"Client": "client", "AsyncClient": "async_client"}
+
+
 class Stream(Protocol):
     """A TCP connection that has been handed over: bytes in and out.
 
@@ -111,6 +115,9 @@ class Loop(Protocol):
 
     def watch(self, sock: Any, on_hangup: Callable[[], Any]) -> Callable[[], None]:
         """Call `on_hangup`, which must not wait, if the peer goes away. Returns how to stop."""
+
+    def may_wait(self) -> bool:
+        """Tell whether the caller may wait: anything but the loop itself may."""
 
     def stop(self) -> None:
         """End the threads that belong to this loop."""
@@ -227,6 +234,11 @@ def load(mode: str) -> Any:
         advice = PACKAGES.get(mode, "check the installation")
         raise DriverError(f"async_mode {mode!r} needs {error.name or error}: {advice}") from error
     return module.driver
+
+
+def load_client_module(name: str) -> Any:
+    """Return a module of `CLIENT_MODULES`. Raises `ImportError` if there is none."""
+    return import_module(f"engineio.{name}")
 
 
 def running_mode() -> str | None:

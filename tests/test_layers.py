@@ -24,6 +24,7 @@ ORDER = [
     *("driver", "manager", "base_server", "base_socket", "base_client"),
     # Layer 2: shells.
     *("reader", "socket", "server", "async_socket", "async_server", "middleware", "asgi"),
+    *("dial", "client"),
     # The package itself, and what is only ever loaded by name.
     *("__init__", "gunicorn", "__main__"),
 ]
