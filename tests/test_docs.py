@@ -579,7 +579,7 @@ INTERNAL = {
 }
 
 
-@pytest.mark.parametrize("kind", [engineio.Server, engineio.AsyncServer])
+@pytest.mark.parametrize("kind", [engineio.Server, engineio.AsyncServer, engineio.Client])
 def test_the_reference_has_every_method(kind: type) -> None:
     text = (DOCS / "api.md").read_text()
     [part] = re.findall(rf"^\.\. autoclass:: {kind.__name__}\n((?: .*\n|\n)*)", text, re.MULTILINE)
@@ -595,5 +595,5 @@ def test_the_reference_has_every_method(kind: type) -> None:
 
 def test_the_reference_has_every_name_of_the_package() -> None:
     text = (DOCS / "api.md").read_text()
-    named = set(re.findall(r"\.\. auto(?:class|function|module):: (?:engineio\.)?(\w+)", text))
+    named = set(re.findall(r"\.\. auto(?:class|function|module|data):: (?:engineio\.)?(\w+)", text))
     assert set(engineio.__all__) <= named
