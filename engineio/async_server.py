@@ -250,7 +250,7 @@ class AsyncServer(BaseServer):
         except (Exception, asyncio.CancelledError):
             await socket.end_now(self.reason.TRANSPORT_ERROR)
             raise
-        if socket.closed:
+        if socket.closed and not socket.outbox:
             self.manager.left(socket.sid)
             self.heartbeat.discard(socket.sid)
         return self._ok(packets, jsonp_index=request.jsonp_index)

@@ -238,7 +238,7 @@ class Server(BaseServer):
             packets = socket.handle_get_request(request.environ, start_response)
         except ProtocolError as error:
             return self._end_badly(socket, error)
-        if socket.closed:
+        if socket.closed and not socket.outbox:
             self.manager.left(socket.sid)
             self.heartbeat.discard(socket.sid)
         return self._ok(packets, jsonp_index=request.jsonp_index)

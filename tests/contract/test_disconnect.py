@@ -226,3 +226,11 @@ def test_send_to_nobody(server: rigs.Server) -> None:
     server.assert_ended(session.sid, "client disconnect")
     server.send(session.sid, "into the void")
     assert server.transport(session.sid) is None
+
+
+def test_a_client_that_takes_few_packets_gets_them_all(server: rigs.Server) -> None:
+    session = server.polling({"User-Agent": "python-requests/2.34.2"})  # sixteen at a time
+    server.call("burst", sid=session.sid, count=40)
+    server.call("disconnect", sid=session.sid)
+    assert session.receive(41) == [*(f"4burst-{number}" for number in range(40)), "1"]
+    server.assert_ended(session.sid, "server disconnect")
