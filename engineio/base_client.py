@@ -16,7 +16,6 @@ the last request has ended the WebSocket takes over.
 import logging
 import math
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
@@ -56,6 +55,11 @@ MAX_SID = 1000  # characters; it is part of every URL
 MAX_REDIRECTS = 10
 REDIRECTS = (301, 302, 303, 307, 308)
 
+USER_AGENT = "python-engineio/5"
+
+# python-engineio's own servers up to 4.15 refuse a POST of more packets than this.
+LEGACY_SERVER_PACKETS = 16
+
 # A message in a body of an error page, for the exception.
 MAX_ERROR_BODY = 100_000  # bytes
 
@@ -79,17 +83,24 @@ class Interruption:
         self.is_pending = True
         loop = clients[0].loop
         loop.spawn(self._disconnect, loop, clients, sig, frame)
+        loop.interrupted(frame)
 
     def _disconnect(self, loop: Any, clients: list["BaseClient"], sig: int, frame: Any) -> None:
         try:
             for client in clients:
                 client.disconnect()
         finally:
-            loop.soon(lambda: self._end(sig, frame))
+            loop.soon(lambda: self._end(loop, sig, frame))
 
-    def _end(self, sig: int, frame: Any) -> None:
+    def _end(self, loop: Any, sig: int, frame: Any) -> None:
+        if not self.is_pending:
+            return  # a second SIGINT has gone on already
         self.is_pending = False
-        _pass_on(sig, frame)
+        try:
+            _pass_on(sig, frame)
+        except BaseException as error:
+            # For the program, as if it had come there: hubs would print it first.
+            loop.hub().parent.throw(error)
 
 
 interruption = Interruption()
@@ -129,6 +140,8 @@ class Opening(NamedTuple):
     """Seconds."""
     max_payload: int | None
     """Bytes that the body of a POST may have, or None if the server has not said."""
+    max_packets: int | None = None
+    """Packets that the body of a POST may have, or None for any number."""
 
     @property
     def patience(self) -> float:
@@ -160,6 +173,7 @@ def read_opening(packet_type: int, data: Any) -> Opening:
         _seconds("pingInterval", data.get("pingInterval")),
         _seconds("pingTimeout", data.get("pingTimeout")),
         None if max_payload is None else int(max_payload),
+        LEGACY_SERVER_PACKETS if _is_legacy(data) else None,
     )
 
 
@@ -193,6 +207,12 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _is_legacy(data: dict[str, Any]) -> bool:
+    """Tell python-engineio up to 4.15 by the order of its OPEN packet, which nobody else has."""
+    names = [name for name in data if name in ("pingInterval", "pingTimeout")]
+    return names == ["pingTimeout", "pingInterval"]
 
 
 def _seconds(name: str, value: Any) -> float:
@@ -378,9 +398,9 @@ class BaseClient:
         global original_signal_handler  # noqa: PLW0603 - python-engineio's public name
         if not self.handle_sigint or original_signal_handler is not None:
             return
-        if threading.current_thread() is not threading.main_thread():
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as nohup leaves it
             return
-        if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as nohup leaves it
+        with suppress(ValueError):  # not the main thread
             original_signal_handler = signal.signal(signal.SIGINT, signal_handler)
 
     # -- connecting ----------------------------------------------------------------------------
@@ -645,16 +665,16 @@ class BaseConnection(Inbox):
         with self.lock:
             packets: list[Packet] = []
             if self.carrier is Carrier.POLLING and self.life is not Life.CLOSED:
-                packets = self._take_within(self.opening.max_payload)
+                packets = self._take_within(self.opening.max_payload, self.opening.max_packets)
             self._posts = bool(packets)
         if not packets:
             self._tell_paused()
         return packets
 
-    def _take_within(self, limit: int | None) -> list[Packet]:
+    def _take_within(self, limit: int | None, most: int | None) -> list[Packet]:
         size = -SEPARATOR_SIZE
         count = 0
-        for packet in self.outbox:
+        for packet in self.outbox[:most]:
             size += len(packet.wire) + SEPARATOR_SIZE
             if count and limit is not None and size > limit:
                 break

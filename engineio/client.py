@@ -45,6 +45,8 @@ default_logger = base_client.default_logger
 # Used where `request_timeout` sets no limit, but something must not take for ever.
 PATIENCE = 5.0  # seconds
 
+LAST_POLL_TIME = 0.5  # seconds that the answer to the last GET may take after a goodbye
+
 # A server may answer a poll with nothing in it, but whoever does so again and again is not asked
 # as fast as it answers.
 MAX_EMPTY_POLLS = 3
@@ -504,6 +506,9 @@ class Connection(Reader, BaseConnection):
                     self.client.sleep(0.005)
             else:
                 self._wait_for_posts(deadline)
+                # The server has it all. It need not answer the GET that waits (python-engineio's
+                # does not), which then is cut off.
+                deadline = min(deadline, time.monotonic() + LAST_POLL_TIME)
             self._close_websocket()
             if not self._network_over.wait(max(0, deadline - time.monotonic())):
                 self._abort()

@@ -31,6 +31,7 @@ from engineio.base_client import (
     MAX_ERROR_BODY,
     MAX_REDIRECTS,
     REDIRECTS,
+    USER_AGENT,
     redirect_of,
 )
 from engineio.base_server import printable
@@ -112,6 +113,10 @@ class HTTP:
         self._verify = None if verify else False
         self._limit = limit
         self.headers: Headers = {}
+        usual = getattr(session, "headers", {}).get("User-Agent")
+        if usual == requests.utils.default_user_agent():
+            # Servers take that for a python-engineio client, with its limits.
+            self.headers["User-Agent"] = USER_AGENT
         self._cookies: Headers = {}
         for name, value in headers.items():
             if name.lower() == "cookie":

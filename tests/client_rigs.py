@@ -28,6 +28,8 @@ APPS = rigs.APPS
 MODES = ("threads", "asyncio", "gevent", "eventlet")
 PATIENCE = 30.0  # seconds that one call may take: a client that takes longer hangs
 WAIT = 15.0  # seconds an event may take that a test waits for
+# Requests prefers these to what a session says.
+OTHERS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy")
 # What comes before everything else in the process.
 PATCHES = {
     "gevent": "from gevent import monkey; monkey.patch_all(); ",
@@ -83,12 +85,11 @@ class ClientRig:
                 cwd=APPS,  # -c puts it into the path
                 stderr=subprocess.STDOUT,
                 env={
-                    **os.environ,
+                    **{name: value for name, value in os.environ.items() if name not in OTHERS},
                     "PYTHONPATH": python_path(not self.is_ours),
                     "PYTHONUNBUFFERED": "1",
                     "MALLOC_MMAP_THRESHOLD_": "65536",  # glibc returns what is larger at once
                     "EVENTLET_TESTS": "1",  # eventlet prints no deprecation notice then
-                    "no_proxy": "",
                 },
             )
             listener.settimeout(PATIENCE)
@@ -101,6 +102,7 @@ class ClientRig:
             return
         self._sock.close()
         self._answers.close()
+        self._stderr.close()
         try:
             self._process.wait(5)
         except subprocess.TimeoutExpired:
@@ -127,8 +129,9 @@ class ClientRig:
             self._process.send_signal(signal.SIGUSR1)  # prints where every thread is
             time.sleep(0.5)
             self._process.kill()
+        written = self.take_stderr()
         self.stop()
-        raise AssertionError(f"{self.name}: {problem}\n{self.take_stderr()}")
+        raise AssertionError(f"{self.name}: {problem}\n{written}")
 
     def take_stderr(self) -> str:
         """What the process has written since the last look."""
@@ -262,7 +265,9 @@ class RemoteClient:
 
 
 def _options(url: str, options: dict[str, Any]) -> dict[str, Any]:
-    path = urlsplit(url).path.strip("/")
+    path = ""
+    with contextlib.suppress(ValueError):  # the client will say so
+        path = urlsplit(url).path.strip("/")
     return {"url": url, **({"engineio_path": path} if path else {}), **options}
 
 
@@ -276,7 +281,7 @@ def _servers() -> dict[str, rigs.Spec]:
         "upstream": rigs.Spec(
             "upstream", "asgi", ("env", upstream, *uvicorn.command), ("uvicorn",), log=(r".*",)
         ),
-        "javascript": rigs.Spec("javascript", "asgi", ("node", node, "{port}")),
+        "javascript": rigs.Spec("javascript", "", ("node", node, "{port}")),
     }
 
 
