@@ -134,6 +134,9 @@ class GreenLoop:
         if self._sweeps:
             self.call_later(SWEEP_INTERVAL, self._sweep)
 
+    def interrupted(self, frame: Any) -> None:
+        """Have the hub look at what was scheduled, in a signal handler that interrupted `frame`."""
+
     def may_wait(self) -> bool:
         """Tell whether the caller is not the hub."""
         return getcurrent() is not self.hub()

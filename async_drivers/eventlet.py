@@ -5,6 +5,7 @@ own up to 25, `engineio.gunicorn.EventletWorker` since).
 """
 
 import atexit
+import errno
 import threading
 import warnings
 from collections.abc import Callable
@@ -55,6 +56,13 @@ class EventletLoop(GreenLoop):
         """Return the greenlet that the hub runs in."""
         running: greenlet = self._hub.greenlet
         return running
+
+    def interrupted(self, frame: Any) -> None:
+        """Have the hub look at what was scheduled, in a signal handler that interrupted `frame`."""
+        # Its wait goes on where the signal came, however long that was to be (PEP 475). Hubs still
+        # know what an interrupted system call is, and look at their timers then.
+        if frame.f_code.co_name == "do_poll":
+            raise InterruptedError(errno.EINTR, "interrupted by a signal")
 
     def call_later(self, delay: float, function: Callable[[], Any]) -> Callable[[], None]:
         """Run a function in the hub after `delay` seconds. Returns how to cancel it."""
