@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -250,6 +251,56 @@ class WebSocket(AsyncWebSocket):
         return transport if hasattr(transport, "abort") else None
 
 
+class StopSignals:
+    """Notes the signals that end a process, before those hear of them who handle them.
+
+    hypercorn (with `--workers 0`), granian and gunicorn's asgi worker wait for open requests when
+    they are told to stop, polls and WebSockets too, and say so to nobody. They have the event loop
+    call them; the signal itself reaches a function of the loop, which we stand before.
+    """
+
+    # A process that is still there so long afterwards was not told to stop.
+    MEMORY = 60.0  # seconds
+
+    def __init__(self) -> None:
+        self._noted_at: float | None = None
+        self._handlers: dict[int, Any] = {}
+
+    def note(self, signal_number: int, frame: Any) -> None:
+        """Note one, and pass it on."""
+        self._noted_at = time.monotonic()
+        self._handlers[signal_number](signal_number, frame)
+
+    def watch(self) -> bool:
+        """Begin to note those that an event loop handles. Returns whether there are any."""
+        watched = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            handler = signal.getsignal(number)
+            if _is_event_loops(handler):
+                self._handlers[number] = handler
+                try:
+                    signal.signal(number, self.note)
+                except ValueError:  # not the main thread
+                    return False
+                if hasattr(signal, "siginterrupt"):
+                    signal.siginterrupt(number, False)  # as the loops have it
+            watched = watched or signal.getsignal(number) == self.note
+        return watched
+
+    def has_come(self) -> bool:
+        """Tell whether one has come lately."""
+        return self._noted_at is not None and time.monotonic() - self._noted_at < self.MEMORY
+
+
+def _is_event_loops(handler: Any) -> bool:
+    # An empty function of asyncio's, a method of uvloop's loop.
+    module = getattr(handler, "__module__", None) or type(handler).__module__
+    return callable(handler) and module.partition(".")[0] in ("asyncio", "uvloop")
+
+
+_stop_signals = StopSignals()
+
+
 def server_stops() -> Callable[[], bool] | None:
     """Return what tells whether the ASGI server has begun to stop, or None if nothing can.
 
@@ -257,9 +308,11 @@ def server_stops() -> Callable[[], bool] | None:
     signals with a method of its server, which sets a flag.
     """
     server: Any = getattr(signal.getsignal(signal.SIGTERM), "__self__", None)
-    if not any(cls.__module__.startswith("uvicorn.") for cls in type(server).__mro__):
-        return None
-    return lambda: bool(server.should_exit)
+    if any(cls.__module__.startswith("uvicorn.") for cls in type(server).__mro__):
+        return lambda: bool(server.should_exit)
+    if _stop_signals.watch():
+        return _stop_signals.has_come
+    return None
 
 
 driver = AsyncDriver(

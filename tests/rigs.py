@@ -259,6 +259,7 @@ _ALL = [
         *("hypercorn", "--workers", "0", "--graceful-timeout", "1", "--log-level", "warning"),
         *("--bind", "127.0.0.1:{port}"),
         early_frame=False,
+        tells_clients=True,
     ),
     asgi(
         "daphne",
@@ -272,13 +273,15 @@ _ALL = [
         "granian-asgi",
         *("granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
         *("--log-level", "warning"),
+        tells_clients=True,
     ),
     asgi(
         "gunicorn-asgi",
         *("gunicorn", "-w", "1", "-k", "asgi", "--bind", "127.0.0.1:0", "--no-control-socket"),
-        *("--graceful-timeout", "1"),
+        *("--graceful-timeout", "20"),
         early_frame=False,
         refusal=False,
+        tells_clients=True,
     ),
 ]
 SPECS = {spec.name: spec for spec in _ALL}

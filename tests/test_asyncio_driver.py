@@ -1,7 +1,9 @@
-"""What the asyncio drivers share, by values: Race, brief waits, the heartbeat's timer."""
+"""What the asyncio drivers share, by values: Race, brief waits, the heartbeat, stop signals."""
 
 import asyncio
 import functools
+import os
+import signal
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
@@ -384,3 +386,43 @@ def test_a_timer_that_is_early_does_not_keep_the_heartbeat_busy() -> None:
         loop.close()
     # One for a ping, and one for what wakes it besides. It was hundreds.
     assert looks <= 3 * clients
+
+
+# -- the end of the process ------------------------------------------------------------------------
+
+
+def test_a_signal_that_the_event_loop_handles_is_noted_and_passed_on() -> None:
+    signals = asgi.StopSignals()
+    assert not signals.watch()  # nobody handles any
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        handled = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, handled.set)
+        try:
+            assert signals.watch()
+            assert signals.watch()  # as a second server of the process would
+            assert not signals.has_come()
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.wait_for(handled.wait(), WAIT)
+            assert signals.has_come()
+            signals.MEMORY = 0.0  # it was no end, if we are still here then
+            assert not signals.has_come()
+        finally:
+            loop.remove_signal_handler(signal.SIGTERM)
+        assert not signals.watch()
+
+    asyncio.run(main())
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_what_an_application_does_at_a_signal_is_left_alone() -> None:
+    def mine(*_: object) -> None:
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        assert asgi.server_stops() is None
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
