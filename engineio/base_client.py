@@ -19,6 +19,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, suppress
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar, overload
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -674,7 +675,7 @@ class BaseConnection(Inbox):
     def _take_within(self, limit: int | None, most: int | None) -> list[Packet]:
         size = -SEPARATOR_SIZE
         count = 0
-        for packet in self.outbox[:most]:
+        for packet in islice(self.outbox, most):
             size += len(packet.wire) + SEPARATOR_SIZE
             if count and limit is not None and size > limit:
                 break

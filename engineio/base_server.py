@@ -259,8 +259,10 @@ class BaseServer(Settings):
         if known is None or known[0] != made_of:
             rest = {
                 "upgrades": upgrades,
-                "pingTimeout": round(self.ping_timeout * 1000),
+                # The official server's order. python-engineio has them the other way round, and
+                # by that our clients know it, with its limits.
                 "pingInterval": round(interval * 1000),
+                "pingTimeout": round(self.ping_timeout * 1000),
                 "maxPayload": self.max_http_buffer_size,
             }
             text = Packet.json.dumps(rest, separators=(",", ":"))

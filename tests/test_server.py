@@ -152,7 +152,7 @@ def test_handshake(make: Make) -> None:
     (packet,) = answer.packets
     _, sid = app.event()
     assert packet == (
-        f'0{{"sid":"{sid}","upgrades":[],"pingTimeout":1235,"pingInterval":300,"maxPayload":500}}'
+        f'0{{"sid":"{sid}","upgrades":[],"pingInterval":300,"pingTimeout":1235,"maxPayload":500}}'
     )
     assert app.eio.transport(sid) == "polling"
     assert list(app.eio.sockets) == [sid]
