@@ -1,10 +1,11 @@
 """What python-engineio 4.15.1 offers and this project offers, side by side.
 
-    python tests/compare_api.py    prints what is missing, and renews the tables of docs/migration.md
+`python tests/compare_api.py` prints what is missing and renews the tables of docs/migration.md.
 
 Both packages are looked at by `describe_api.py`, each in a process of its own.
 """
 
+import fnmatch
 import json
 import os
 import subprocess
@@ -25,18 +26,54 @@ Entry = dict[str, Any]
 Api = dict[str, Entry]
 
 # Differences that are meant, by name, each with what docs/migration.md says about it.
-MEANT: dict[str, str] = {}
+MEANT = {
+    "*._trigger_event": "same, `run_async` by name",
+    "engineio.json.loads": "same, the first argument has a name",
+    "engineio.payload.Payload.max_decode_packets": "`None`: no limit but the size; a number is one",
+    "*Socket.last_ping": "`None` until the first PING is sent",
+    "engineio.async_drivers.asgi.WebSocket.*": "same, what they return is awaited",
+    "engineio.async_drivers.asgi.translate_request": "a function",
+    "engineio.async_drivers.tornado.make_response": "a coroutine function",
+    "engineio.async_drivers.gevent.Thread()": "same, with defaults that are not changed by mistake",
+    "engineio.async_drivers.eventlet.EventletThread*": "it is `_async['thread']`",
+    "engineio.async_drivers.eventlet.WebSocketWSGI*": "it is `_async['websocket']`",
+    "engineio.async_drivers.gevent.WebSocketWSGI*": "it is `_async['websocket']`",
+    "engineio.async_drivers.gevent.SimpleWebSocketWSGI": "not needed",
+    "*.task_reference_holder": "not needed",
+    "*.async_signal_handler_set": "not needed",
+    "import engineio: engineio.async_drivers": "`import engineio` loads no driver",
+}
 
-# What classes are shown in the tables, with the twin for asyncio.
-CLASSES = [
-    ("Server", "AsyncServer"),
-    ("Client", "AsyncClient"),
-    ("socket.Socket", "async_socket.AsyncSocket"),
-    ("WSGIApp", None),
-    ("ASGIApp", None),
-    ("packet.Packet", None),
-    ("payload.Payload", None),
+# What the tables say besides, of what has the same signature.
+REMARKS = {"engineio.socket.Socket.queue": "a copy"}
+
+# The classes that the tables show, with the twin for asyncio, and what they have that is new and
+# for everybody; the rest of what is new is for this package itself.
+CLASSES: list[tuple[str, str | None, list[str]]] = [
+    (
+        "Server",
+        "AsyncServer",
+        [
+            *("broadcast", "sids", "max_send_buffer", "upgrade_timeout", "per_message_deflate"),
+            *("reason.PARSE_ERROR", "reason.SEND_BUFFER_FULL", "reason.SERVER_SHUTDOWN"),
+        ],
+    ),
+    (
+        "Client",
+        "AsyncClient",
+        [
+            *("max_http_buffer_size", "max_send_buffer"),
+            *("reason.PARSE_ERROR", "reason.PING_TIMEOUT", "reason.SEND_BUFFER_FULL"),
+        ],
+    ),
+    ("socket.Socket", "async_socket.AsyncSocket", []),
+    ("WSGIApp", None, []),
+    ("ASGIApp", None, []),
+    ("packet.Packet", None, []),
+    ("payload.Payload", None, []),
 ]
+# Options of servers that come through `**kwargs`.
+NEW_OPTIONS = ["max_send_buffer", "upgrade_timeout", "per_message_deflate", "client_manager"]
 
 
 def theirs() -> Api:
@@ -67,14 +104,24 @@ def missing(old: Api, new: Api) -> Iterator[tuple[str, str]]:
     """Every name of `old` that `new` does not have, or has otherwise; and what is wrong with it."""
     for name, was in old.items():
         now = new.get(name)
+        if was.get("borrowed") or meant(name):
+            continue
         if now is None:
             yield name, "is missing"
         elif (kinds := (was["kind"], now["kind"])) not in SAME and kinds[0] != kinds[1]:
             yield name, f"was a {kinds[0]} and is a {kinds[1]}"
         elif "parameters" in was:
             yield from ((name, wrong) for wrong in _wrong_parameters(was, now))
+        elif lost := set(was.get("bases", ())) - set(now.get("bases", ())):
+            yield name, f"is no {', '.join(sorted(lost))}"
         elif was.get("value") != now.get("value"):
             yield name, f"was {was.get('value')} and is {now.get('value')}"
+
+
+def meant(name: str) -> str | None:
+    """What is said about a difference, if it is meant."""
+    found = [MEANT[pattern] for pattern in MEANT if fnmatch.fnmatchcase(name, pattern)]
+    return found[0] if found else None
 
 
 SAME = {("value", "attribute"), ("attribute", "value")}
@@ -82,22 +129,20 @@ SAME = {("value", "attribute"), ("attribute", "value")}
 
 def _wrong_parameters(was: Entry, now: Entry) -> Iterator[str]:
     known = {parameter["name"]: parameter for parameter in now["parameters"]}
-    order = [name for name in known if name in {item["name"] for item in was["parameters"]}]
-    if order != [parameter["name"] for parameter in was["parameters"] if parameter["name"] in known]:
-        yield f"has its parameters in another order: {', '.join(known)}"
-    takes_all = {parameter["kind"] for parameter in now["parameters"]}
-    for parameter in was["parameters"]:
+    places = list(known)
+    for place, parameter in enumerate(was["parameters"]):
         name = parameter["name"]
         if name not in known:
-            if not takes_all >= {"VAR_POSITIONAL", "VAR_KEYWORD"}:
-                yield f"has no parameter {name}"
+            yield f"has no parameter {name}"
         elif parameter["default"] != known[name]["default"]:
             yield f"has {name}={known[name]['default']}, not {parameter['default']}"
         elif parameter["kind"] != known[name]["kind"]:
             yield f"has {name} as {known[name]['kind']}"
-    for name, parameter in known.items():
-        is_new = name not in {item["name"] for item in was["parameters"]}
-        if is_new and parameter["default"] is None and not parameter["kind"].startswith("VAR"):
+        elif parameter["kind"] == "POSITIONAL_OR_KEYWORD" and places.index(name) != place:
+            yield f"has {name} in another place"
+    before = {parameter["name"] for parameter in was["parameters"]}
+    for name in known.keys() - before:
+        if known[name]["default"] is None and not known[name]["kind"].startswith("VAR"):
             yield f"has a parameter {name} that must be given"
 
 
@@ -106,15 +151,9 @@ def _wrong_parameters(was: Entry, now: Entry) -> Iterator[str]:
 
 def tables(old: Api, new: Api) -> str:
     """The tables of docs/migration.md."""
-    parts = [_options(old, new, "Server", settings()), _options(old, new, "Client", [])]
-    for sync, twin in CLASSES:
-        parts.append(_class_table(old, new, sync, twin))
+    parts = [_options(old, new, "Server", NEW_OPTIONS), _options(old, new, "Client", [])]
+    parts += [_class_table(old, new, *shown) for shown in CLASSES]
     return "\n".join(parts)
-
-
-def settings() -> list[str]:
-    """The options of servers that only this project has; they come through `**kwargs`."""
-    return ["max_send_buffer", "upgrade_timeout", "per_message_deflate", "client_manager"]
 
 
 def _options(old: Api, new: Api, owner: str, more: Iterable[str]) -> str:
@@ -122,50 +161,50 @@ def _options(old: Api, new: Api, owner: str, more: Iterable[str]) -> str:
     after = {item["name"]: item for item in new[f"engineio.{owner}()"]["parameters"]}
     lines = [
         f"### Options of `{owner}` and `Async{owner}`\n",
-        "| option | default in 4.15.1 | default here | |",
-        "|---|---|---|---|",
+        "| option | default in 4.15.1 | default here |",
+        "|---|---|---|",
     ]
     for name in [*after, *more]:
         if name in ("self", "kwargs"):
             continue
         was = before[name]["default"] if name in before else "-"
         now = after[name]["default"] if name in after else repr(getattr(Settings, name, None))
-        remark = MEANT.get(f"{owner}({name})", "" if name in before else "new")
-        lines.append(f"| `{name}` | {_code(was)} | {_code(now)} | {remark} |")
+        result = "same" if was == now else f"new: {_code(now)}" if was == "-" else _code(now)
+        lines.append(f"| `{name}` | {_code(was)} | {result} |")
     return "\n".join(lines) + "\n"
 
 
-def _class_table(old: Api, new: Api, sync: str, twin: str | None) -> str:
-    names = [f"`{sync}`"] + ([f"`{twin}`"] if twin else [])
+def _class_table(old: Api, new: Api, sync: str, twin: str | None, more: list[str]) -> str:
+    title = f"`{sync}` and `{twin}`" if twin else f"`{sync}`"
     lines = [
-        f"### Methods and attributes of {' and '.join(names)}\n",
+        f"### Methods and attributes of {title}\n",
         "| name | 4.15.1 | here |",
         "|---|---|---|",
     ]
-    prefix = f"engineio.{sync}."
-    all_names = {name for name in {*old, *new} if name.startswith(prefix)}
-    for name in sorted(all_names, key=lambda name: (name not in old, name)):
-        member = name.removeprefix(prefix)
-        was, now = old.get(name), new.get(name)
-        async_now = new.get(f"engineio.{twin}.{member}", {}) if twin else {}
-        shown = _shown(was) if was else "-"
-        if name in MEANT:
-            result = MEANT[name]
+    prefixes = [f"engineio.{kind}." for kind in (sync, twin) if kind]
+    members = {
+        name.removeprefix(prefix)
+        for prefix in prefixes
+        for name in old
+        if name.startswith(prefix) and name.removeprefix(prefix) != "reason"
+    }
+    for member in [*sorted(members), *more]:
+        names = [prefix + member for prefix in prefixes]
+        was = next((old[name] for name in names if name in old), None)
+        now = next(new[name] for name in names if name in new)
+        kinds = [new[name]["kind"] for name in names if name in new]
+        star = " \\*" if "coroutine function" in kinds else ""
+        if remark := meant(names[0]) or REMARKS.get(names[0]):
+            result = remark
         elif was is None:
-            result = "new: " + _shown(now)
-        elif _shown(was) == _shown(now):
-            result = "same"
+            result = f"new: {_shown(now)}{star}"
         else:
-            result = _shown(now)
-        if async_now.get("kind") == "coroutine function" and now["kind"] == "function":
-            shown += " \\*" if was else ""
-        lines.append(f"| `{member}` | {shown} | {result} |")
+            result = "same" if _shown(was) == _shown(now) else _shown(now)
+        lines.append(f"| `{member}` | {_shown(was) + star if was else '-'} | {result} |")
     return "\n".join(lines) + "\n"
 
 
-def _shown(entry: Entry | None) -> str:
-    if entry is None:
-        return "missing"
+def _shown(entry: Entry) -> str:
     if "parameters" in entry:
         return _code(f"({', '.join(_parameters(entry))})")
     value = entry.get("value")
@@ -193,7 +232,6 @@ def page_with(made: str) -> str:
 if __name__ == "__main__":
     old, new = theirs(), ours()
     for name, wrong in missing(old, new):
-        if name not in MEANT:
-            print(name, wrong)
+        print(name, wrong)
     if PAGE.exists():
         PAGE.write_text(page_with(tables(old, new)))

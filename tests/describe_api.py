@@ -10,6 +10,7 @@ import json
 import logging
 import pkgutil
 import sys
+import time
 from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
@@ -37,10 +38,12 @@ def text(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         inner = ", ".join(map(text, value))
         return f"[{inner}]" if isinstance(value, list) else f"({inner})"
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
+    if isinstance(value, float) and value > time.time() - 3600:
+        return "a time"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key!r}: ..." for key in sorted(value)) + "}"
     if isinstance(value, PLAIN):
-        return repr(value) if not isinstance(value, dict) or len(value) < 5 else "{...}"
+        return repr(value)
     if isinstance(value, type):
         return value.__name__
     if isinstance(value, ModuleType):
@@ -69,7 +72,7 @@ def callable_entry(function: Any) -> dict[str, Any]:
 
 def entry(value: Any) -> dict[str, Any]:
     if isinstance(value, type):
-        return {"kind": "class"}
+        return {"kind": "class", "bases": [base.__name__ for base in value.__mro__[1:]]}
     if inspect.isroutine(value):
         return callable_entry(value)
     return {"kind": "value", "value": text(value)}
@@ -110,19 +113,21 @@ def module_members(module: ModuleType) -> Iterator[tuple[str, dict[str, Any]]]:
         if isinstance(value, type) or inspect.isroutine(value):
             if not (where or "").startswith("engineio"):
                 continue
-            yield f".{name}", entry(value)
+            # What a module has from another one is not its own to offer.
+            borrowed = where != module.__name__ and module.__name__ != "engineio"
+            yield f".{name}", {**entry(value), "borrowed": borrowed}
             if isinstance(value, type):
                 for rest, member in class_members(value):
-                    yield f".{name}{rest}", member
+                    yield f".{name}{rest}", {**member, "borrowed": borrowed}
         elif isinstance(value, (*PLAIN, logging.Logger)):
             yield f".{name}", entry(value)
 
 
 def modules() -> Iterator[ModuleType]:
-    engineio = importlib.import_module("engineio")
-    yield engineio
+    yield importlib.import_module("engineio")
     for parent in ("engineio", "engineio.async_drivers"):
         package = importlib.import_module(parent)
+        yield package
         for found in pkgutil.iter_modules(package.__path__):
             if not found.name.startswith("_") and found.name not in OPTIONAL | {"gunicorn"}:
                 yield importlib.import_module(f"{parent}.{found.name}")
@@ -147,10 +152,14 @@ def instances() -> Iterator[tuple[str, Any]]:
 
 def describe() -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
-    for module in modules():
-        found[module.__name__] = {"kind": "module"}
-        for name, member in module_members(module):
-            found[module.__name__ + name] = member
+    engineio = importlib.import_module("engineio")
+    for module in pkgutil.iter_modules(engineio.__path__):
+        if module.name[0] != "_" and hasattr(engineio, module.name):
+            found[f"import engineio: engineio.{module.name}"] = {"kind": "module"}
+    for loaded in modules():
+        found[loaded.__name__] = {"kind": "module"}
+        for name, member in module_members(loaded):
+            found[loaded.__name__ + name] = member
     for owner, instance in instances():
         for name in dir(instance):
             full = f"engineio.{owner}.{name}"
