@@ -1,4 +1,8 @@
-"""Sanic: `AsyncServer(async_mode="sanic")` and `eio.attach(app)`, on Sanic's own server."""
+"""Sanic: `AsyncServer(async_mode="sanic")` and `eio.attach(app)`.
+
+On Sanic's own server a WebSocket has the connection to itself, and our frames. Where an ASGI server
+runs the Sanic application, what the asgi driver does goes past Sanic to that server.
+"""
 
 import asyncio
 from typing import Any
@@ -9,6 +13,7 @@ from websockets.protocol import State
 from engineio.driver import AsyncDriver
 from engineio.exceptions import ProtocolError
 
+from . import asgi
 from ._asyncio import NORMAL, add_header, asyncio_parts, base_environ
 from ._frames import FrameWebSocket
 
@@ -66,22 +71,22 @@ def create_route(app: Any, engineio_server: Any, engineio_endpoint: str) -> None
 def translate_request(request: Any) -> Environ:
     """Return the WSGI environ of a request."""
     transport = request.transport
+    if hasattr(transport, "scope"):
+        environ = asgi.translate_request(transport.scope, transport.receive, transport.send)
+        environ["SERVER_SOFTWARE"] = "sanic"
+        environ["sanic.request"] = request
+        return environ
     raw_path = request.raw_url.decode("latin-1")
-    environ: Environ = {
-        **base_environ(
-            "sanic",
-            transport.get_extra_info("peername"),
-            transport.get_extra_info("sockname"),
-        ),
-        "wsgi.input": Body(request),
-        "wsgi.url_scheme": {"ws": "http", "wss": "https"}.get(request.scheme, request.scheme),
-        "REQUEST_METHOD": request.method,
-        "PATH_INFO": request.path,
-        "QUERY_STRING": raw_path.partition("?")[2],
-        "RAW_URI": raw_path,
-        "SERVER_PROTOCOL": f"HTTP/{request.version}",
-        "sanic.request": request,
-    }
+    peer = transport.get_extra_info("peername")
+    environ = base_environ("sanic", peer, transport.get_extra_info("sockname"))
+    environ["wsgi.input"] = Body(request)
+    environ["wsgi.url_scheme"] = asgi.HTTP_SCHEMES.get(request.scheme, request.scheme)
+    environ["REQUEST_METHOD"] = request.method
+    environ["PATH_INFO"] = request.path
+    environ["QUERY_STRING"] = raw_path.partition("?")[2]
+    environ["RAW_URI"] = raw_path
+    environ["SERVER_PROTOCOL"] = f"HTTP/{request.version}"
+    environ["sanic.request"] = request
     for name, value in request.headers.items():
         add_header(environ, name, value)
     return environ
@@ -89,8 +94,11 @@ def translate_request(request: Any) -> Environ:
 
 def make_response(
     status: str, headers: list[tuple[str, str]], payload: bytes, environ: Environ
-) -> HTTPResponse:
-    """Return a response."""
+) -> Any:
+    """Return a response; under ASGI, what sends the refusal of a WebSocket."""
+    scope = environ.get("asgi.scope")
+    if scope is not None and scope["type"] == "websocket":
+        return asgi.make_response(status, headers, payload, environ)
     fields = dict(headers)
     content_type = fields.pop("Content-Type", None)
     return HTTPResponse(payload, int(status[:3]), fields, content_type)
@@ -134,9 +142,18 @@ class WebSocket(FrameWebSocket):
 
     def check(self, environ: Environ) -> None:
         """Raise `ProtocolError` if the handshake can't succeed."""
+        if "asgi.scope" in environ:
+            asgi.WebSocket(self.handler, self.server).check(environ)
+            return
         super().check(environ)
         if not hasattr(_protocol(environ), "websocket"):
             raise ProtocolError("this server gives no access to its connection")
+
+    async def __call__(self, environ: Environ) -> Any:
+        """Accept the handshake and run the handler."""
+        if "asgi.scope" in environ:
+            return await asgi.WebSocket(self.handler, self.server)(environ)
+        return await super().__call__(environ)
 
     async def accept(self, environ: Environ, headers: list[tuple[str, str]]) -> Any:
         """Answer the handshake. Returns the transport."""
@@ -169,7 +186,9 @@ driver = AsyncDriver(
     make_response=make_response,
     websocket=WebSocket,
     create_route=create_route,
-    connection=lambda environ: None,  # Sanic cancels the task when the connection ends
+    # Sanic's own server cancels the task when the connection ends.
+    connection=lambda environ: environ["wsgi.input"] if "asgi.scope" in environ else None,
+    server_stops=asgi.server_stops,
     **asyncio_parts,
 )
 _async = driver.primitives()

@@ -253,6 +253,20 @@ _ALL = [
     framework("aiohttp", tells_clients=True, lingers=10.0, log_blocks=(AIOHTTP_LOG,)),
     framework("sanic", tells_clients=True, log=(r"Main .* INFO: .*", r"LOG INFO sanic\..*")),
     framework("tornado"),
+    # Sanic as an ASGI application, under uvicorn.
+    Spec(
+        "sanic-asgi",
+        "sanic",
+        ("{python}", str(APPS / "async_launch.py"), "sanic_asgi", "{port}"),
+        ("sanic", "uvicorn"),
+        log=(r"LOG INFO sanic\..*", r"WARNING:  .*"),
+        early_frame=False,
+        own_handshake=False,
+        own_frames=False,
+        own_limit=False,
+        own_deflate=False,
+        tells_clients=True,
+    ),
     uvicorn("uvicorn-wsproto", "--ws", "wsproto", "--loop", "asyncio", early_frame=False),
     asgi(
         "hypercorn",

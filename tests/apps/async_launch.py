@@ -38,7 +38,7 @@ def serve_aiohttp(port: int) -> None:
     web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None)
 
 
-def serve_sanic(port: int) -> None:
+def sanic_app() -> Any:
     from sanic import Request, Sanic, Websocket, response
 
     app: Any = Sanic("contract")
@@ -52,15 +52,27 @@ def serve_sanic(port: int) -> None:
         return response.text("done")
 
     async def plain_websocket(request: Request, websocket: Websocket) -> None:
-        async for _ in websocket:
-            pass
+        await websocket.recv()  # under ASGI it can't be iterated over
 
     app.add_route(answer, "/control", methods=["POST"])
     app.add_route(plain, "/plain/")
     app.add_websocket_route(plain_websocket, "/plain-websocket/")
     for name, application in instances.items():
         application.eio.attach(app, engineio_path=name)
-    app.run("127.0.0.1", port, single_process=True, motd=False, access_log=False)
+    return app
+
+
+def serve_sanic(port: int) -> None:
+    sanic_app().run("127.0.0.1", port, single_process=True, motd=False, access_log=False)
+
+
+def serve_sanic_asgi(port: int) -> None:
+    import uvicorn
+
+    both = sys.argv[3] if len(sys.argv) > 3 else None
+    options: dict[str, Any] = {"access_log": False, "log_level": "warning"}
+    options |= {"ssl_certfile": both, "ssl_keyfile": both, "ws_per_message_deflate": False}
+    uvicorn.run(sanic_app(), port=port, **options)
 
 
 def serve_tornado(port: int) -> None:
