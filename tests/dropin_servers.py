@@ -26,7 +26,7 @@ PATIENCE = 60.0  # seconds; longer than the clients have themselves
 # What the tests of python-socketio and Flask-SocketIO run in: these packages from PyPI, and this
 # checkout, which pip must take for the python-engineio that they require.
 PACKAGES = (
-    *("python-socketio", "flask-socketio", "redis"),
+    *("python-socketio", "flask-socketio", "redis", "django", "fastapi"),
     *("gevent", "eventlet", "pyuwsgi", "gunicorn", "packaging"),
     *("uvicorn", "aiohttp", "sanic", "tornado"),
     *("requests", "websocket-client"),
