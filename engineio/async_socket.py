@@ -1,10 +1,6 @@
 """One client of an asyncio server: the shell around `BaseSocket` that waits.
 
-The roles are those of `reader.py`, and "thread" in `base_socket.py` means a task here. Everything
-runs in one event loop, so nothing changes between two awaits, and no lock is needed.
-
-The owner of a WebSocket, the task that the server made for the request, reads and runs handlers.
-Only when a handler waits for something does a second task go on.
+"Thread" in `base_socket.py` means a task here.
 """
 
 import asyncio
@@ -12,8 +8,8 @@ import contextvars
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from engineio import packet as wire
 from engineio import payload
+from engineio.async_reader import AsyncReader
 from engineio.base_socket import (
     PROBE_INTERVAL,
     READ_CHUNK,
@@ -28,10 +24,10 @@ from engineio.exceptions import (
     ProtocolError,
     QueueEmpty,
 )
-from engineio.inbox import END, NOTHING, MalformedError, roles
+from engineio.inbox import MalformedError
 from engineio.packet import Packet
 from engineio.request import Environ, Request
-from engineio.session import NOOP_PACKET, Carrier, Life
+from engineio.session import NOOP_PACKET, Carrier
 from engineio.websocket import packet_frame
 
 if TYPE_CHECKING:
@@ -46,7 +42,7 @@ def _message(packet: Packet, b64: bool) -> str | bytes:
     return message
 
 
-class AsyncSocket(BaseSocket):
+class AsyncSocket(AsyncReader, BaseSocket):
     """The connection of one client, over whatever transport. The server makes these."""
 
     server: "AsyncServer"
@@ -124,57 +120,6 @@ class AsyncSocket(BaseSocket):
             raise error.__cause__ or error from None
         if role:
             await self._dispatch(role)
-
-    async def _dispatch(self, role: int) -> None:
-        """Run the handlers of what is in the inbox, as long as this is the dispatcher."""
-        if self.closed:
-            self._clear_inbox()
-            self._let_go(role)
-            return
-        server = self.server
-        server.loop.enter(self, role)
-        try:
-            while (message := self._next_message(role)) is not NOTHING:
-                if message is END:
-                    await server.loop.finish(self._finish, False)
-                elif self.life is not Life.CLOSED:
-                    if server.log_info:
-                        server.log_packet(self.sid, "Received", wire.MESSAGE, message)
-                    handled = server.handle_message(self.sid, message)
-                    if handled is not None:
-                        try:
-                            await handled
-                        except Exception:
-                            server.logger.exception("message handler error")
-                        except asyncio.CancelledError:
-                            if server.loop.is_cancelled():
-                                raise
-                            # What the handler awaited was cancelled, not the handler.
-                            server.logger.exception("message handler error")
-        except BaseException as error:  # the task was cancelled
-            # Any other exception ends the event loop too.
-            self._let_go(role, goes_on=isinstance(error, asyncio.CancelledError))
-            raise
-        finally:
-            if self._room is not None:
-                self._make_room()
-
-    async def _follow(self, role: int, dispatches: bool) -> None:
-        try:
-            if dispatches:
-                await self._dispatch(role)
-            if self._reader == role:
-                await self._read(role)
-        except (Exception, asyncio.CancelledError):
-            if self._reader == role:  # nobody else would notice the end
-                await self._connection_ended(self.ws)
-            raise
-
-    async def _wait_for_room(self) -> None:
-        """Wait while the handlers are behind by more than one full message."""
-        while self._inbox_size > self.server.max_http_buffer_size and self.dispatcher:
-            room = self._room = self._room or self.server.create_event()
-            await room.wait()
 
     # -- heartbeat -----------------------------------------------------------------------------
 
@@ -321,27 +266,6 @@ class AsyncSocket(BaseSocket):
             cancel()
             self._probing = None
         return False
-
-    async def _own(self, ws: Any) -> None:
-        """Read as long as nobody else does, in the task that the request belongs to."""
-        try:
-            role = self._reader = next(roles)
-            while True:
-                await self._read(role)
-                if self._connection_over:
-                    return
-                event = self._owner = self.server.create_event()
-                await event.wait()
-                self._owner = None
-                if self._connection_over:
-                    return
-                role = self._reader
-        except (
-            Exception,
-            asyncio.CancelledError,
-        ):  # by the server: the client has gone, or it stops
-            await self._connection_ended(ws)
-            raise
 
     async def _read(self, role: int) -> None:
         """Read and dispatch until the connection ends or somebody else has the role."""
