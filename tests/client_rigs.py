@@ -28,6 +28,8 @@ APPS = rigs.APPS
 MODES = ("threads", "asyncio", "gevent", "eventlet")
 PATIENCE = 30.0  # seconds that one call may take: a client that takes longer hangs
 WAIT = 15.0  # seconds an event may take that a test waits for
+# What urllib3 has to say to ssl_verify=False.
+QUIET = "ignore:Unverified HTTPS request"
 # Requests prefers these to what a session says.
 OTHERS = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "http_proxy", "https_proxy", "no_proxy")
 # What comes before everything else in the process.
@@ -79,7 +81,7 @@ class ClientRig:
             port = listener.getsockname()[1]
             program = f"import client_program; client_program.main({self.mode!r}, {port})"
             self._process = subprocess.Popen(
-                [sys.executable, "-c", PATCHES.get(self.mode, "") + program],
+                [sys.executable, "-W", QUIET, "-c", PATCHES.get(self.mode, "") + program],
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
                 cwd=APPS,  # -c puts it into the path

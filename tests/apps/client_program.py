@@ -20,6 +20,7 @@ import ssl
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,19 @@ from wire import summary
 Event = list[Any]
 
 
-def count_greenlets() -> int:
-    """How many greenlets live, of any library."""
+def greenlets() -> list[Any]:
+    """The greenlets that live, without those of gevent's threads that resolve names."""
     greenlet = sys.modules.get("greenlet")
     if greenlet is None:
-        return 0
-    kind = greenlet.greenlet
-    return sum(isinstance(item, kind) and bool(item) for item in gc.get_objects())
+        return []
+    alive = [each for each in gc.get_objects() if isinstance(each, greenlet.greenlet) and each]
+    return [each for each in alive if not is_of_thread_pool(each)]
+
+
+def is_of_thread_pool(greenlet: Any) -> bool:
+    frame = greenlet.gr_frame
+    where = type(greenlet).__module__ if frame is None else frame.f_globals["__name__"]
+    return bool(where in ("gevent.threadpool", "gevent._threading"))
 
 
 def outcome_of(error: BaseException) -> list[Any]:
@@ -96,7 +103,7 @@ class BaseProgram:
         pooled = ("engineio-handler", "asyncio_", "ThreadPoolExecutor")
         return {
             "threads": sum(not name.startswith(pooled) for name in threads),
-            "greenlets": count_greenlets(),
+            "greenlets": len(greenlets()),
             "tasks": len(self.tasks()),
             "fds": len(os.listdir("/proc/self/fd")),
         }
@@ -111,6 +118,7 @@ class BaseProgram:
             "threads": [thread.name for thread in threading.enumerate()],
             "tasks": self.tasks(),
             "fds": links,
+            "greenlets": ["".join(traceback.format_stack(g.gr_frame)[-4:]) for g in greenlets()],
         }
 
     def tasks(self) -> list[str]:
