@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from websockets.client import ClientProtocol as LibraryClient
 from websockets.extensions import Extension
 from websockets.extensions.permessage_deflate import (
     ClientPerMessageDeflateFactory,
@@ -18,15 +19,18 @@ from websockets.extensions.permessage_deflate import (
 )
 from websockets.frames import Frame, Opcode
 from websockets.headers import parse_extension
-from websockets.protocol import State
+from websockets.protocol import Protocol, State
 from websockets.server import ServerProtocol
+from websockets.uri import parse_uri
 
 from engineio.exceptions import PacketError, ProtocolError
 from engineio.packet import MESSAGE, Packet
 from engineio.websocket import (
     MAX_FRAGMENTS,
+    ClientProtocol,
     WebSocketProtocol,
     encode_frame,
+    encode_masked_frame,
     handshake,
     packet_frame,
 )
@@ -557,9 +561,14 @@ def test_eof_while_closing() -> None:
 # However it is cut, and whatever it is: the same as the library
 
 
-def oracle(data: bytes, max_size: int) -> tuple[list[str | bytes], int | None, bool]:
+def oracle(
+    data: bytes, max_size: int, is_client: bool = False
+) -> tuple[list[str | bytes], int | None, bool]:
     """Messages, close code and closed_by_peer, from the library and a decoder."""
-    library = ServerProtocol(state=State.OPEN, max_size=max_size)
+    library: Protocol = ServerProtocol(state=State.OPEN, max_size=max_size)
+    if is_client:
+        uri = parse_uri("ws://server/")
+        library = LibraryClient(uri, state=State.OPEN, max_size=max_size)
     library.receive_data(data)
     messages: list[str | bytes] = []
     parts: list[bytes] = []
@@ -659,6 +668,148 @@ def test_garbage(data: bytes, cuts: list[int]) -> None:
     protocol = WebSocketProtocol(MAX_SIZE)
     messages = receive_cut(protocol, data, cuts)
     assert (messages, protocol.close_code, protocol.closed_by_peer) == oracle(data, MAX_SIZE)
+
+
+# The client's side
+
+
+def from_server(payload: bytes = b"", opcode: int = TEXT, **more: Any) -> bytes:
+    return client_frame(payload, opcode, masked=False, **more)
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+def test_client_lengths(length: int, opcode: int) -> None:
+    payload = bytes(32 + n % 90 for n in range(length))
+    expected: str | bytes = payload.decode() if opcode == TEXT else payload
+    data = from_server(payload, opcode)
+    protocol = ClientProtocol(65537)
+    assert protocol.receive(data) == [expected]
+    assert protocol.receive(bytearray(data + data)) == [expected] * 2
+    assert all(type(message) is type(expected) for message in protocol.receive(bytearray(data)))
+    assert receive_bytewise(protocol, data) == [expected]
+    for cut in {1, 2, 3, 4, 9, 10, len(data) - 1}:
+        messages = protocol.receive(data[:cut])
+        assert messages + protocol.receive(data[cut:] + data) == [expected] * 2
+    assert protocol.is_open
+    assert not protocol.has_output
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_what_a_client_sends_is_masked(length: int) -> None:
+    payload = bytes(32 + n % 90 for n in range(length))
+    server = WebSocketProtocol(65537)
+    for data in (payload, payload.decode()):
+        frame = encode_masked_frame(data)
+        assert frame[1] & 128
+        assert server.receive(frame + ClientProtocol(10).encode(data)) == [data, data]
+    assert server.receive(encode_masked_frame("ü")) == ["ü"]
+    with pytest.raises(PacketError, match="surrogates"):
+        encode_masked_frame("\ud800")
+
+
+def test_masks_are_never_the_same() -> None:
+    masks = {encode_masked_frame("")[2:] for _ in range(3000)}
+    assert len(masks) > 2995  # of 32 bits, so two may meet
+
+
+def test_a_forked_process_has_masks_of_its_own() -> None:
+    script = """
+import os
+from engineio.websocket import encode_masked_frame
+encode_masked_frame("")
+if os.fork():
+    os.wait()
+print(encode_masked_frame("").hex(), flush=True)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)
+    child, parent = done.stdout.split()
+    assert child != parent
+
+
+def control_frames(data: bytes) -> list[tuple[int, bytes]]:
+    """Opcodes and payloads of the frames that a client sent, which must be masked."""
+    library = ServerProtocol(state=State.OPEN)
+    library.receive_data(data)
+    assert library.parser_exc is None
+    return [(frame.opcode, bytes(frame.data)) for frame in cast(Any, library.events_received())]
+
+
+def test_a_client_answers_pings_and_the_close() -> None:
+    protocol = ClientProtocol(100)
+    assert protocol.receive(from_server(b"a", PING) + from_server(b"m")) == ["m"]
+    assert control_frames(protocol.data_to_send()) == [(PONG, b"a")]
+    assert protocol.receive(from_server(close_payload(1001, b"bye"), CLOSE)) == []
+    assert (protocol.close_code, protocol.close_reason) == (1001, "bye")
+    assert protocol.closed_by_peer
+    assert control_frames(protocol.data_to_send()) == [(CLOSE, close_payload(1001, b"bye"))]
+
+
+def test_a_client_closes() -> None:
+    protocol = ClientProtocol(100)
+    assert control_frames(protocol.close(1000)) == [(CLOSE, close_payload(1000))]
+    protocol.receive(from_server(b"dropped") + from_server(close_payload(1000), CLOSE))
+    assert (protocol.close_code, protocol.closed_by_peer) == (1000, True)
+    assert protocol.data_to_send() == b""
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (client_frame(b"x"), 1002),
+        (client_frame(), 1002),
+        (client_frame(b"x" * 126), 1002),
+        (client_frame(opcode=PING), 1002),
+        (from_server(b"x", 3), 1002),
+        (from_server(b"x", rsv=4), 1002),
+        (from_server(b"x", CONT), 1002),
+        (from_server(b"\xff"), 1007),
+        (from_server(b"x" * 101), 1009),
+        (from_server(b"x" * 126, width=8), 1009),
+        (from_server(length=2**63, width=8), 1009),
+    ],
+)
+def test_what_a_server_must_not_send(data: bytes, code: int) -> None:
+    for receive in (ClientProtocol.receive, receive_bytewise):
+        protocol = ClientProtocol(100)
+        assert receive(protocol, from_server(b"before") + data) == ["before"]
+        assert protocol.close_code == code
+        [(opcode, payload)] = control_frames(protocol.data_to_send())
+        assert (opcode, payload[:2]) == (CLOSE, close_payload(code))
+        assert protocol.receive(from_server(b"later")) == []
+
+
+# What a client gets looks like what a server gets, without masks.
+@settings(max_examples=400, deadline=None)
+@given(
+    st.lists(
+        st.one_of(
+            st.builds(from_server, payloads, st.sampled_from([TEXT, BINARY, PING, PONG, CONT])),
+            st.builds(
+                client_frame,
+                payloads,
+                st.sampled_from([TEXT, BINARY, CONT, PING, PONG, CLOSE, 3, 11]),
+                fin=st.booleans(),
+                rsv=st.sampled_from([0, 0, 0, 0, 0, 0, 1, 2, 4]),
+                masked=st.sampled_from([False] * 7 + [True]),
+                width=st.sampled_from([None, None, None, 2, 8]),
+            ),
+            st.binary(),
+        ),
+        max_size=8,
+    ).map(b"".join),
+    st.lists(st.integers(0, 5000), max_size=12),
+    st.integers(0, 20),
+)
+def test_a_client_does_as_the_library(data: bytes, cuts: list[int], less: int) -> None:
+    data = data[: len(data) - less]
+    results = []
+    for chosen in ([], cuts, range(len(data))):
+        protocol = ClientProtocol(MAX_SIZE)
+        messages = receive_cut(protocol, data, chosen)
+        results.append((messages, protocol.close_code, protocol.closed_by_peer))
+    assert results[0] == results[1] == results[2]
+    assert results[0] == oracle(data, MAX_SIZE, is_client=True)
 
 
 # Sending
