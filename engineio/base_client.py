@@ -23,8 +23,8 @@ from itertools import islice
 from typing import Any, NamedTuple, TypeVar, overload
 from urllib.parse import quote, urljoin, urlsplit
 
+from engineio import json, payload
 from engineio import packet as wire
-from engineio import payload
 from engineio.base_server import make_logger, printable
 from engineio.exceptions import ConnectionError, PacketError
 from engineio.inbox import END, Inbox
@@ -220,6 +220,30 @@ def _seconds(name: str, value: Any) -> float:
     if not _is_number(value) or not 0 < value <= MAX_INTERVAL:
         raise _unusable(name, value)
     return float(value / 1000.0)
+
+
+class Response(NamedTuple):
+    """An answer that was read whole."""
+
+    status: int
+    body: bytes
+    url: str
+    """Where it came from, after redirects."""
+
+    def check(self) -> None:
+        """Raise `ConnectionError` with the server's body unless the status says success."""
+        if not 200 <= self.status < 300:
+            raise ConnectionError(
+                f"Unexpected status code {self.status} in server response", decoded(self.body)
+            )
+
+
+def decoded(body: bytes | str | None) -> Any:
+    """Return what the JSON in the body of a refusal says, None if it is none."""
+    try:
+        return json.loads(body or "")
+    except (ValueError, RecursionError):
+        return None
 
 
 def origin_of(url: str) -> tuple[str, str | None, int | None]:

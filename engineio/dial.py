@@ -11,7 +11,7 @@ from contextlib import suppress
 from http.client import HTTPException
 from os.path import isdir
 from socket import SHUT_RDWR
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from weakref import WeakSet
 
@@ -26,12 +26,13 @@ except ImportError as error:
 else:
     missing = None
 
-from engineio import json
 from engineio.base_client import (
     MAX_ERROR_BODY,
     MAX_REDIRECTS,
     REDIRECTS,
     USER_AGENT,
+    Response,
+    decoded,
     redirect_of,
 )
 from engineio.base_server import printable
@@ -60,30 +61,6 @@ def check_installed() -> None:
 def new_session() -> Any:
     """Return a session with the settings of the environment."""
     return requests.Session()
-
-
-class Response(NamedTuple):
-    """An answer that was read whole."""
-
-    status: int
-    body: bytes
-    url: str
-    """Where it came from, after redirects."""
-
-    def check(self) -> None:
-        """Raise `ConnectionError` with the server's body unless the status says success."""
-        if not 200 <= self.status < 300:
-            raise ConnectionError(
-                f"Unexpected status code {self.status} in server response", decoded(self.body)
-            )
-
-
-def decoded(body: bytes | str | None) -> Any:
-    """Return what the JSON in the body of a refusal says, None if it is none."""
-    try:
-        return json.loads(body or "")
-    except (ValueError, RecursionError):
-        return None
 
 
 def shut_down(sock: Any) -> None:
