@@ -13,8 +13,8 @@ import signal
 import socket
 import struct
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from socket import IPPROTO_TCP, MSG_PEEK, SHUT_RDWR, TCP_NODELAY
 from types import FrameType
@@ -30,8 +30,6 @@ TCP_INFO = getattr(socket, "TCP_INFO", None)
 TCP_ESTABLISHED = 1
 
 POLICY_VIOLATION = 1008  # RFC 6455, 7.4.1
-
-_KEEP_ALIVE = {"http-keepalive", b"http-keepalive"}
 
 # Connections without Nagle's algorithm: looking here costs a tenth of the system call.
 _undelayed: WeakSet[Any] = WeakSet()
@@ -59,7 +57,10 @@ class Handover:
 
         uWSGI does, unless told otherwise, and clients that trust HTTP/1.1 lose their next request.
         """
-        return self.server == "uWSGI" and _KEEP_ALIVE.isdisjoint(sys.modules["uwsgi"].opt)
+        if self.server != "uWSGI":
+            return False
+        options = sys.modules["uwsgi"].opt
+        return "http-keepalive" not in options and b"http-keepalive" not in options
 
     def refuse(self, reason: bytes) -> None:
         """Close a WebSocket that should not have been opened: no HTTP answer is possible."""
@@ -75,10 +76,10 @@ class Handover:
         would hold the second back until the peer's delayed acknowledgement (40 ms) of the first.
         `is_last`: no other request is expected on this connection.
         """
-        if self.sock in _undelayed:
-            return  # an earlier request of this connection
         if self.closes_silently:
             return  # the end of the connection takes what waits along
+        if self.sock in _undelayed:
+            return  # an earlier request of this connection
         with suppress(OSError):  # AF_UNIX has no such option
             self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         if not is_last:
@@ -278,22 +279,23 @@ class BorrowedSocket:
 
     def getsockopt(self, level: int, option: int, size: int) -> bytes:
         """Return a socket option as bytes."""
-        with self._borrowed() as sock:
+        sock = self._borrow()
+        try:
             return sock.getsockopt(level, option, size)
+        finally:
+            sock.detach()
 
     def setsockopt(self, level: int, option: int, value: int) -> None:
         """Set a socket option."""
-        with self._borrowed() as sock:
-            sock.setsockopt(level, option, value)
-
-    @contextmanager
-    def _borrowed(self) -> Iterator[_socket.socket]:
-        # Anything is right for the options; not to say costs three system calls.
-        sock = _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=self._fd)
+        sock = self._borrow()
         try:
-            yield sock
+            sock.setsockopt(level, option, value)
         finally:
             sock.detach()
+
+    def _borrow(self) -> _socket.socket:
+        # Anything is right for the options; not to say costs three system calls.
+        return _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=self._fd)
 
 
 def server_name(environ: Environ) -> str:
@@ -327,8 +329,10 @@ def has_hung_up(sock: Any) -> bool:
     """Tell whether the peer has closed or lost its connection, without waiting."""
     native = native_socket(sock)
     if TCP_INFO is not None:
-        with suppress(OSError):
+        try:
             return bool(native.getsockopt(IPPROTO_TCP, TCP_INFO, 1)[0] != TCP_ESTABLISHED)
+        except OSError:
+            pass  # AF_UNIX has no such option
     if isinstance(sock, BorrowedSocket):
         return False
     try:
