@@ -127,6 +127,9 @@ def translate_request(scope: Scope, receive: Receive, send: Send) -> Environ:
     if scope["type"] == "websocket":
         # HTTP/2 has no such header, and not every server passes HTTP/1.1's on.
         environ["HTTP_UPGRADE"] = "websocket"
+        if "scheme" not in scope and environ.get("HTTP_ORIGIN", "").startswith("https:"):
+            # daphne does not say; without this, browsers could not connect to it over TLS.
+            environ["wsgi.url_scheme"] = "https"
     return environ
 
 
@@ -203,11 +206,17 @@ class WebSocket(AsyncWebSocket):
             return self._asgi_send({"type": "websocket.send", "text": message})
         return self._asgi_send({"type": "websocket.send", "bytes": message})
 
-    def close(self, code: int = NORMAL, reason: str = "") -> Awaitable[None]:
+    async def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send a close frame."""
         # granian would not send it as long as somebody reads.
         self.stop_reading()
-        return self._asgi_send({"type": "websocket.close", "code": code, "reason": reason})
+        try:
+            await self._asgi_send({"type": "websocket.close", "code": code, "reason": reason})
+        except Exception:
+            if code == NORMAL:
+                raise
+            # daphne refuses all codes below 3000 but this one, and leaves the connection open.
+            await self._asgi_send({"type": "websocket.close", "code": NORMAL})
 
     async def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""

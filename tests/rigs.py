@@ -76,6 +76,8 @@ class Spec:
     # named as in the tests.
     own_frames: bool = True
     tolerates: tuple[str, ...] = ()
+    # A close frame of ours has the code we want.
+    close_codes: bool = True
     # The options max_http_buffer_size and per_message_deflate reach what reads the frames.
     own_limit: bool = True
     own_deflate: bool = True
@@ -282,6 +284,7 @@ _ALL = [
         *("--websocket-max-message-size", "20000000", "--websocket-max-frame-size", "20000000"),
         early_frame=False,
         refusal=False,
+        close_codes=False,
     ),
     asgi(
         "granian-asgi",

@@ -156,6 +156,17 @@ def test_end_by_a_violation(upgradable: rigs.Server, name: str) -> None:
     upgradable.assert_failed(websocket, 1002)
 
 
+@pytest.mark.parametrize("packet", ["9", "4" + "x" * 1_000_000], ids=["malformed", "too long"])
+def test_end_by_the_server_with_a_code(upgradable: rigs.Server, packet: str) -> None:
+    """daphne has no other code than 1000 for us, and no end at all if we ask for one."""
+    websocket = upgradable.websocket()
+    websocket.send_text(packet)
+    code = websocket.answer_close()
+    if upgradable.spec.close_codes:
+        assert code in (1002, 1009)
+    upgradable.wait(websocket.sid, "disconnect")
+
+
 def test_end_by_reset(upgradable: rigs.Server) -> None:
     websocket = upgradable.websocket()
     websocket.reset()
