@@ -127,10 +127,11 @@ class BaseProgram:
     def collect_garbage(self) -> None:
         gc.collect()
 
-    def memory(self) -> int:
-        """Resident memory in bytes."""
-        statm = Path("/proc/self/statm").read_text()
-        return int(statm.split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    def peak_memory(self) -> int:
+        """The most bytes of memory that were resident since the last call."""
+        status = Path("/proc/self/status").read_text()
+        Path("/proc/self/clear_refs").write_text("5")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def cpu_time(self) -> float:
         return time.process_time()
