@@ -9,8 +9,10 @@ with each of them (docs/deployment has the table). Two rules hold everywhere:
 """
 
 import _socket
+import errno
 import signal
 import socket
+import ssl
 import struct
 import sys
 from collections.abc import Callable
@@ -149,6 +151,10 @@ class Handover:
             self.sock.close()  # ours: a duplicate of uWSGI's file descriptor
         elif self.server != "gevent.pywsgi":
             start_response(SWITCHING, [])
+            if self.server == "wsgiref" and isinstance(self.sock, ssl.SSLSocket):
+                # What these servers write next fails. Without TLS that is this error, which they
+                # pass over; with it they would print a traceback.
+                raise BrokenPipeError(errno.EPIPE, "the WebSocket has ended")
         return []
 
 

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ import wire
 from environments import environment
 
 APPS = Path(__file__).parent / "apps"
+CERTIFICATE = APPS.parent / "data" / "tls" / "server.pem"  # and its key
 START_TIMEOUT = 30.0  # seconds; two cores that other jobs share
 WAIT = 8.0  # seconds an event may take that a test waits for
 
 READY = re.compile(
-    r"listening on (\d+)|Listening at: http://127\.0\.0\.1:(\d+)|TCP address 127\.0\.0\.1:(\d+) \("
+    r"listening on (\d+)|Listening at: https?://127\.0\.0\.1:(\d+)|"
+    r"TCP address 127\.0\.0\.1:(\d+) \("
 )
 STARTUP_TROUBLE = re.compile(r"(?m)^Traceback|\w+Warning:|\[ERROR\]")
 # A handler that raises on purpose: its traceback in the log is right.
@@ -58,6 +60,8 @@ class Spec:
     # Lines that the server itself writes while it runs, and what takes several lines.
     log: tuple[str, ...] = ()
     log_blocks: tuple[str, ...] = ()
+    # What a proxy may say of it.
+    proxy_log: str = "(?!)"
     websocket: bool = True
     # It hands on what came in one segment with the upgrade request.
     early_frame: bool = True
@@ -85,6 +89,8 @@ class Spec:
     lingers: float = 0.0
     # It leaves open files to the garbage collector.
     litters: bool = False
+    # It was started by `over_tls`.
+    tls: bool = False
     # When it begins to stop, its clients learn it at once.
     tells_clients: bool = False
 
@@ -282,6 +288,8 @@ _ALL = [
         *("daphne", "-v", "0", "-b", "127.0.0.1", "-p", "{port}"),
         # A megabyte by default, also for servers with a larger max_http_buffer_size.
         *("--websocket-max-message-size", "20000000", "--websocket-max-frame-size", "20000000"),
+        # It may end a WebSocket with a reset.
+        proxy_log="reset by peer.* while proxying upgraded connection",
         early_frame=False,
         refusal=False,
         close_codes=False,
@@ -303,6 +311,33 @@ _ALL = [
 ]
 SPECS = {spec.name: spec for spec in _ALL}
 MAIN = ("threading", "eventlet", "gevent", "gevent_uwsgi", "uvicorn", "aiohttp", "sanic", "tornado")
+
+
+def over_tls(name: str) -> Spec | None:
+    """That server, speaking TLS; None: it cannot."""
+    spec = SPECS[name]
+    command = spec.command
+    program = Path(command[1]).stem if command[1] != "-m" else command[2]
+    both = str(CERTIFICATE)
+    match program:
+        case "launch" | "async_launch" if name != "waitress":
+            command = (*command, both)
+        case "gunicorn" | "hypercorn":
+            command = (*command, "--certfile", both, "--keyfile", both)
+        case "uvicorn":
+            command = (*command, "--ssl-certfile", both, "--ssl-keyfile", both)
+        case "granian":
+            command = (*command, "--ssl-certificate", both, "--ssl-keyfile", both)
+        case "daphne":
+            endpoint = f"ssl:{{port}}:interface=127.0.0.1:privateKey={both}:certKey={both}"
+            plain = ("-b", "127.0.0.1", "-p", "{port}")
+            command = (*(part for part in command if part not in plain), "-e", endpoint)
+        case _ if name == "uwsgi-source":
+            https = {"--http": "--https", "127.0.0.1:{port}": f"127.0.0.1:{{port}},{both},{both}"}
+            command = tuple(https.get(part, part) for part in command)
+        case _:
+            return None
+    return replace(spec, name=f"{name}-tls", command=command, tls=True)
 
 
 def free_port() -> int:
@@ -387,7 +422,8 @@ class Rig:
             found = READY.search(self.log())
             if port or found:
                 number = port or int(next(filter(None, found.groups())))  # type: ignore[union-attr]
-                self.address = ("127.0.0.1", number)
+                address = "127.0.0.1", number
+                self.address = wire.TLSAddress(address) if self.spec.tls else address
                 with contextlib.suppress(OSError, EOFError):
                     self.baseline = self.control("counts")
                     return

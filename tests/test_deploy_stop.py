@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import compatibility
 import rigs
 import wire
 
@@ -26,8 +27,12 @@ NAMES = (
     *("gevent_uwsgi-http", "uwsgi-source"),
     *("gunicorn-eventlet", "gunicorn-gevent", "gunicorn-gthread", "gunicorn-gevent_pywsgi"),
     *("gunicorn-geventwebsocket", "gunicorn-25-eventlet", "gunicorn-25-our-eventlet"),
-    "gunicorn-25-gthread",
+    *("gunicorn-25-gthread", "uvicorn", "aiohttp", "sanic", "tornado", "hypercorn"),
+    "gunicorn-asgi",
 )
+# uvicorn closes WebSockets itself, with the code "service restart" and before it tells anybody, so
+# a quick client is gone before the session knows why.  In the end it sends itself the signal again.
+CLOSES_FIRST = ("uvicorn",)
 # uWSGI kills its own HTTP router first, and with it every connection.
 CUT_OFF = ("gevent_uwsgi-http", "uwsgi-source")
 SIGNALS = {"SIGTERM": signal.SIGTERM, "SIGINT": signal.SIGINT}
@@ -80,9 +85,7 @@ def test_a_stop_tells_everybody(running: rigs.Rig, number: signal.Signals, journ
             assert (first, more) in ((("4last", []), ("4last", ["1"])) if query else (("1", []),))
             poll.close()
         for websocket, query in websockets:
-            assert websocket.receive_text(1 + len(query)) == [*(["4last"] if query else []), "1"]
-            assert websocket.answer_close() == 1000
-            websocket.close()
+            read_to_the_close(websocket, ["4last"] if query else [], running.spec.name)
         while interrupted.read_frame().opcode != wire.CLOSE:
             pass
         interrupted.close()
@@ -90,7 +93,8 @@ def test_a_stop_tells_everybody(running: rigs.Rig, number: signal.Signals, journ
     status = running.wait(PATIENCE)
     print(f"ended after {time.monotonic() - start:.1f} s")
     log = running.log()
-    assert status == 0, log
+    again = (-number,) if running.spec.name in CLOSES_FIRST else ()
+    assert status in (0, *again), log
     assert not re.search("Traceback|Error|Exception", log), log
     sids = [
         *(sid for sid, _, _ in sessions),
@@ -100,9 +104,23 @@ def test_a_stop_tells_everybody(running: rigs.Rig, number: signal.Signals, journ
     ends = [line.split(" ", 1) for line in journal.read_text().splitlines()]
     assert sorted(sid for sid, _ in ends) == sorted(sids)
     reasons = {reason for _, reason in ends}
-    if running.spec.name in CUT_OFF:
+    if running.spec.name in CUT_OFF + CLOSES_FIRST:
         reasons -= {"transport close", "transport error"}
     assert reasons == {"server shutdown"}
+    told = "handlers" if running.spec.name in CUT_OFF else "told"
+    compatibility.check(running.spec.name, "stop", told)
+
+
+def read_to_the_close(websocket: wire.WebSocket, messages: list[str], name: str) -> None:
+    """What was sent before, the CLOSE packet and the close frame come."""
+    assert websocket.receive_text(len(messages)) == messages
+    if name in CLOSES_FIRST:
+        assert websocket.read_close() == 1012
+    else:
+        assert websocket.receive() == "1"
+        assert websocket.read_close() == 1000
+    websocket.send(wire.close_frame(1000))
+    websocket.close()
 
 
 def check_that_nothing_comes(connections: list[wire.HTTPConnection]) -> None:

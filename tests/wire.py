@@ -11,9 +11,12 @@ import os
 import re
 import select
 import socket
+import ssl
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,8 +27,25 @@ SEPARATOR = "\x1e"
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10  # WebSocket opcodes
 
 Address = tuple[str, int]
+
+
+class TLSAddress(tuple[str, int]):
+    """An address where TLS is spoken."""
+
+    __slots__ = ()
+
+
 Query = Mapping[str, str]
 Headers = Mapping[str, str]
+
+# The authority behind the certificate that servers have in tests.
+AUTHORITY = Path(__file__).parent / "data" / "tls" / "ca.pem"
+
+
+@cache
+def tls_context() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=str(AUTHORITY))
+
 
 _open_streams: "set[Stream]" = set()
 
@@ -48,6 +68,8 @@ class Stream:
         self._buffer = bytearray()
         _open_streams.add(self)
         self.sock.connect(address)
+        if isinstance(address, TLSAddress):
+            self.sock = tls_context().wrap_socket(self.sock, server_hostname="localhost")
 
     def send(self, data: bytes) -> None:
         self.sock.sendall(data)
@@ -75,7 +97,9 @@ class Stream:
 
     def has_input(self, wait: float = 0.0) -> bool:
         """Whether anything (data, end of stream, reset) is there within `wait` seconds."""
-        return bool(self._buffer) or bool(select.select([self.sock], [], [], wait)[0])
+        if self._buffer or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
+            return True
+        return bool(select.select([self.sock], [], [], wait)[0])
 
     def shut_write(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)

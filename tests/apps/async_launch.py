@@ -1,15 +1,28 @@
-"""Start one framework of its own with the contract application: `python async_launch.py NAME PORT`.
+"""Start one framework of its own with the contract application.
+
+    python async_launch.py NAME PORT [CERTIFICATE]
 
 Only the framework that is named gets imported: each is optional.
 """
 
 import asyncio
+import signal
+import ssl
 import sys
 from typing import Any
 
 from async_contract_app import control, instances
 
 import engineio
+
+
+def tls_context() -> ssl.SSLContext | None:
+    """For the file with certificate and key, if one was given."""
+    if len(sys.argv) < 4:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(sys.argv[3])
+    return context
 
 
 def serve_aiohttp(port: int) -> None:
@@ -35,7 +48,8 @@ def serve_aiohttp(port: int) -> None:
     app.router.add_get("/plain-websocket/", plain_websocket)
     for name, application in instances.items():
         application.eio.attach(app, engineio_path=name)
-    web.run_app(app, host="127.0.0.1", port=port, print=None, access_log=None)
+    listen: dict[str, Any] = {"host": "127.0.0.1", "port": port, "ssl_context": tls_context()}
+    web.run_app(app, **listen, print=None, access_log=None)
 
 
 def sanic_app() -> Any:
@@ -63,7 +77,8 @@ def sanic_app() -> Any:
 
 
 def serve_sanic(port: int) -> None:
-    sanic_app().run("127.0.0.1", port, single_process=True, motd=False, access_log=False)
+    quiet = {"motd": False, "access_log": False}
+    sanic_app().run("127.0.0.1", port, ssl=tls_context(), single_process=True, **quiet)
 
 
 def serve_sanic_asgi(port: int) -> None:
@@ -99,8 +114,13 @@ def serve_tornado(port: int) -> None:
         for name, application in instances.items():
             handlers.append((f"/{name}/", engineio.get_tornado_handler(application.eio)))
         app = web.Application(handlers, log_function=lambda handler: None)
-        app.listen(port, "127.0.0.1")
-        await asyncio.Event().wait()
+        app.listen(port, "127.0.0.1", ssl_options=tls_context())
+        is_over = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().add_signal_handler(number, is_over.set)
+        await is_over.wait()
+        for application in instances.values():
+            await application.eio.shutdown()
 
     asyncio.run(serve())
 

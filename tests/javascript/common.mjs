@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import diagnostics from "node:diagnostics_channel";
 import { Fetch, NodeWebSocket, NodeXHR, Socket } from "engine.io-client";
 
-const TRANSPORTS = { fetch: Fetch, polling: NodeXHR, websocket: NodeWebSocket };
+export const TRANSPORTS = { fetch: Fetch, polling: NodeXHR, websocket: NodeWebSocket };
 const PATIENCE = 20_000; // milliseconds until a scenario that hangs ends with an error
 
 // {url, transports, options, ...}: transports by the names above, options as of engine.io-client.
