@@ -14,11 +14,11 @@ import threading
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, TypeAlias
 
+from engineio.base_app import BaseApp
 from engineio.middleware import CHUNK_SIZE, FileSpan
 from engineio.static_files import (
     FileResponse,
     StaticFiles,
-    check_static_files,
     file_response,
     get_static_file,
     open_file,
@@ -47,7 +47,7 @@ class EngineIOApp(Protocol):
         ...
 
 
-class ASGIApp:
+class ASGIApp(BaseApp):
     """An ASGI application that hands each request to whom it belongs.
 
     In this order: the Engine.IO server, a static file if it exists, the other application, a 404.
@@ -91,30 +91,6 @@ class ASGIApp:
         self.engineio_path = engineio_path
         self.on_startup = on_startup
         self.on_shutdown = on_shutdown
-
-    @property
-    def static_files(self) -> StaticFiles:
-        """The static files; setting None means none, and ValueError is raised as by the class."""
-        return self._static_files
-
-    @static_files.setter
-    def static_files(self, static_files: StaticFiles | None) -> None:
-        if static_files is None:
-            static_files = {}
-        check_static_files(static_files)
-        self._static_files = static_files
-
-    @property
-    def engineio_path(self) -> str | None:
-        """The path of the Engine.IO server, with a slash at both ends; None is every path."""
-        return self._engineio_path
-
-    @engineio_path.setter
-    def engineio_path(self, path: str | None) -> None:
-        if path is not None:
-            path = path.strip("/")
-            path = f"/{path}/" if path else "/"
-        self._engineio_path = path
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or follow the lifespan of the server process (ASGI 3)."""
@@ -187,12 +163,6 @@ class ASGIApp:
         headers = [(b"content-type", b"text/plain"), (b"content-length", b"%d" % len(body))]
         await send({"type": "http.response.start", "status": 404, "headers": headers})
         await _send_body(send, body)
-
-    def _is_engineio_path(self, path: str) -> bool:
-        prefix = self._engineio_path
-        if prefix is None or path.startswith(prefix):
-            return True
-        return prefix == "/" or path == prefix[:-1]
 
     def _find_static_file(self, paths: list[str]) -> dict[str, str] | None:
         for path in paths:

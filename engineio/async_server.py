@@ -31,7 +31,6 @@ from engineio.response import Response
 from engineio.session import Beat, Life
 from engineio.settings import WEBSOCKET
 
-
 SLACK = 0.005  # seconds a ping may be late
 
 

@@ -9,9 +9,9 @@ import warnings
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
+from engineio.base_app import BaseApp
 from engineio.static_files import (
     StaticFiles,
-    check_static_files,
     file_response,
     get_static_file,
     open_file,
@@ -40,7 +40,7 @@ class EngineIOApp(Protocol):
         ...
 
 
-class WSGIApp:
+class WSGIApp(BaseApp):
     """A WSGI application that hands each request to whom it belongs.
 
     In this order: the Engine.IO server, a static file if it exists, the other application, a 404.
@@ -69,28 +69,6 @@ class WSGIApp:
         self.static_files = static_files
         self.engineio_path = engineio_path
 
-    @property
-    def static_files(self) -> StaticFiles:
-        """The static files; setting None means none, and ValueError is raised as by the class."""
-        return self._static_files
-
-    @static_files.setter
-    def static_files(self, static_files: StaticFiles | None) -> None:
-        if static_files is None:
-            static_files = {}
-        check_static_files(static_files)
-        self._static_files = static_files
-
-    @property
-    def engineio_path(self) -> str:
-        """The path of the Engine.IO server, with a slash at both ends."""
-        return self._engineio_path
-
-    @engineio_path.setter
-    def engineio_path(self, path: str) -> None:
-        path = path.strip("/")
-        self._engineio_path = f"/{path}/" if path else "/"
-
     def __call__(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
@@ -118,10 +96,6 @@ class WSGIApp:
             [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))],
         )
         return [body]
-
-    def _is_engineio_path(self, path: str) -> bool:
-        prefix = self._engineio_path
-        return prefix == "/" or path == prefix[:-1] or path.startswith(prefix)
 
 
 class Middleware(WSGIApp):
