@@ -13,17 +13,17 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+import static_site
 from engineio import asgi, static_files
 from engineio.asgi import ASGIApp, ASGIApplication, Message, Receive, Scope, Send
 from engineio.middleware import FileSpan, WSGIApp
 from engineio.server import Server
 
-BIG = 200_000  # bytes; four chunks
+BIG = len(static_site.BINARY)  # bytes; four chunks
 
 
 class EngineIO:
@@ -116,20 +116,12 @@ def request(app: ASGIApplication, path: str, *args: Any, **headers: str) -> Answ
     return Answer(app, http_scope(path, *args, **headers))
 
 
-def count_open_files(folder: Path) -> int:
-    files = psutil.Process().open_files()
-    return sum(os.path.dirname(file.path) == os.path.realpath(folder) for file in files)
-
-
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "index.html").write_bytes(b"<p>index")
-    (tmp_path / "größe.txt").write_bytes(b"umlaut")
-    (tmp_path / "empty.bin").touch()
-    (tmp_path / "200k.bin").write_bytes(bytes(range(250)) * (BIG // 250))
+    static_site.fill(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    assert count_open_files(tmp_path) == 0
+    assert static_site.count_open_files(tmp_path) == 0
 
 
 # Routing
@@ -138,18 +130,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("engineio_path", "attribute", "hits", "misses"),
     [
-        (
-            "engine.io",
-            "/engine.io/",
-            ["/engine.io", "/engine.io/", "/engine.io/x/y"],
-            ["/engine.iox", "/", "", "/x/engine.io/", "/engine", "/Engine.IO/", "engine.io/"],
-        ),
-        ("/engine.io", "/engine.io/", ["/engine.io/"], ["/engine.iox/"]),
-        ("engine.io/", "/engine.io/", ["/engine.io"], ["/engine.iox/"]),
-        ("/a/b/", "/a/b/", ["/a/b", "/a/b/", "/a/b/c"], ["/a", "/a/", "/a/bc"]),
+        *static_site.ENGINEIO_PATHS,
         ("größe", "/größe/", ["/größe/"], ["/grÃ¶Ã\x9fe/"]),
-        ("", "/", ["/", "", "/anything", "*"], []),
-        ("/", "/", ["/", "", "/anything"], []),
         (None, None, ["/", "", "/anything", "/engine.io/"], []),
     ],
 )
@@ -578,7 +560,7 @@ def test_cancellation_at_any_await_closes_the_file(app: ASGIApp, site: Path) -> 
 
     steps = 0
     while asyncio.run(main(steps)):
-        assert count_open_files(site) == 0  # asyncio.run has waited for the threads
+        assert static_site.count_open_files(site) == 0  # asyncio.run has waited for the threads
         steps += 1
     assert steps == 11  # five in threads, five times send, and the end of the wait for the client
 
@@ -598,7 +580,7 @@ def test_a_request_cancelled_while_its_file_is_being_read(
             return real_read(span, size)
         reading.set()
         assert go_on.wait(30)
-        was_open.append(count_open_files(site) == 1)
+        was_open.append(static_site.count_open_files(site) == 1)
         return real_read(span, size)
 
     monkeypatch.setattr(FileSpan, "read", slow_read)
@@ -616,7 +598,7 @@ def test_a_request_cancelled_while_its_file_is_being_read(
 
     asyncio.run(main())
     assert was_open == [True]
-    assert count_open_files(site) == 0
+    assert static_site.count_open_files(site) == 0
 
 
 def test_a_file_that_changes_while_it_is_sent(app: ASGIApp, site: Path) -> None:
@@ -656,7 +638,7 @@ def test_the_file_is_closed_when_the_server_breaks_down(app: ASGIApp, site: Path
             await app(http_scope("/200k.bin"), receive, send)
 
     asyncio.run(main())
-    assert count_open_files(site) == 0
+    assert static_site.count_open_files(site) == 0
 
 
 # Lifespan

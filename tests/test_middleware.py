@@ -23,9 +23,9 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 from wsgiref.util import FileWrapper, setup_testing_defaults
 from wsgiref.validate import validator
 
-import psutil
 import pytest
 
+import static_site
 from engineio.middleware import Middleware, WSGIApp
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class OpenFiles:
     def handle_request(
         self, environ: "WSGIEnvironment", start_response: "StartResponse"
     ) -> Iterable[bytes]:
-        body = str(count_open_files(self.folder)).encode()
+        body = str(static_site.count_open_files(self.folder)).encode()
         start_response("200 OK", text_headers(body))
         return [body]
 
@@ -67,11 +67,6 @@ def other_app(environ: "WSGIEnvironment", start_response: "StartResponse") -> It
 
 def text_headers(body: bytes) -> list[tuple[str, str]]:
     return [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
-
-
-def count_open_files(folder: str) -> int:
-    files = psutil.Process().open_files()
-    return sum(os.path.dirname(file.path) == os.path.realpath(folder) for file in files)
 
 
 class Answer:
@@ -105,13 +100,10 @@ class Answer:
 
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    (tmp_path / "index.html").write_bytes(b"<p>index")
-    (tmp_path / "größe.txt").write_bytes(b"umlaut")
-    (tmp_path / "empty.bin").touch()
-    (tmp_path / "200k.bin").write_bytes(bytes(200_000))
+    static_site.fill(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
-    assert count_open_files(str(tmp_path)) == 0
+    assert static_site.count_open_files(tmp_path) == 0
 
 
 # Routing
@@ -120,18 +112,8 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 @pytest.mark.parametrize(
     ("engineio_path", "attribute", "hits", "misses"),
     [
-        (
-            "engine.io",
-            "/engine.io/",
-            ["/engine.io", "/engine.io/", "/engine.io/x/y"],
-            ["/engine.iox", "/", "", "/x/engine.io/", "/engine", "/Engine.IO/", "engine.io/"],
-        ),
-        ("/engine.io", "/engine.io/", ["/engine.io/"], ["/engine.iox/"]),
-        ("engine.io/", "/engine.io/", ["/engine.io"], ["/engine.iox/"]),
-        ("/a/b/", "/a/b/", ["/a/b", "/a/b/", "/a/b/c"], ["/a", "/a/", "/a/bc"]),
+        *static_site.ENGINEIO_PATHS,
         ("größe", "/größe/", ["/grÃ¶Ã\x9fe/"], ["/größe/"]),
-        ("", "/", ["/", "", "/anything", "*"], []),
-        ("/", "/", ["/", "", "/anything"], []),
     ],
 )
 def test_routing(engineio_path: str, attribute: str, hits: list[str], misses: list[str]) -> None:
@@ -337,7 +319,7 @@ def test_the_file_is_closed_when_the_server_breaks_down(app: WSGIApp, site: Path
 
     with pytest.raises(BrokenPipeError):
         app({"PATH_INFO": "/", "REQUEST_METHOD": "GET"}, start_response)
-    assert count_open_files(str(site)) == 0
+    assert static_site.count_open_files(str(site)) == 0
 
     def wrapper(file: Any, size: int) -> Iterable[bytes]:
         raise MemoryError
@@ -345,15 +327,15 @@ def test_the_file_is_closed_when_the_server_breaks_down(app: WSGIApp, site: Path
     environ = {"PATH_INFO": "/", "REQUEST_METHOD": "GET", "wsgi.file_wrapper": wrapper}
     with pytest.raises(MemoryError):
         app(environ, lambda *args: print)
-    assert count_open_files(str(site)) == 0
+    assert static_site.count_open_files(str(site)) == 0
 
 
 def test_an_aborted_response_closes_the_file(app: WSGIApp, site: Path) -> None:
     body: Any = app({"PATH_INFO": "/200k.bin", "REQUEST_METHOD": "GET"}, lambda *args: print)
     next(iter(body))
-    assert count_open_files(str(site)) == 1
+    assert static_site.count_open_files(str(site)) == 1
     body.close()
-    assert count_open_files(str(site)) == 0
+    assert static_site.count_open_files(str(site)) == 0
 
 
 # Files, over real servers
