@@ -97,6 +97,9 @@ class FrameWebSocket(AsyncWebSocket):
     takes_frames = True
     protocol: WebSocketProtocol
 
+    close_timeout = CLOSE_TIMEOUT
+    """Seconds that the closing handshake may take."""
+
     def __init__(self, handler: Callable[..., Any], server: Any) -> None:
         super().__init__(handler, server)
         self._transport: Any = None
@@ -136,16 +139,27 @@ class FrameWebSocket(AsyncWebSocket):
         try:
             self.start(environ)
             await self.handler(self)
-            self.over()
-            while not self._is_lost:
-                await self._wait()
-                if self.protocol.closed_by_peer:
-                    self._transport.close()
+            await self.linger()
         except BaseException:
             self.abort()
             raise
         finally:
             self.finished()
+
+    def open(self, transport: Transport, protocol: WebSocketProtocol) -> "FrameWebSocket":
+        """Use a connection whose handshake is done, as clients do; call `feed` with what comes."""
+        self._transport = transport
+        self.protocol = protocol
+        self.stream = FrameStream(transport, self.server.loop)
+        return self
+
+    async def linger(self) -> None:
+        """Wait for the end of the connection, which comes soon."""
+        self.over()
+        while not self._is_lost:
+            await self._wait()
+            if self.protocol.closed_by_peer:
+                self._transport.close()
 
     # -- what comes in --
 
@@ -254,7 +268,7 @@ class FrameWebSocket(AsyncWebSocket):
 
     def _end_soon(self) -> None:
         if self._cancel_abort is None:
-            self._cancel_abort = self.server.loop.call_later(CLOSE_TIMEOUT, self.abort)
+            self._cancel_abort = self.server.loop.call_later(self.close_timeout, self.abort)
 
     def over(self) -> None:
         """See to it that the connection ends soon, without waiting."""

@@ -10,12 +10,14 @@ from engineio.middleware import Middleware, WSGIApp
 from engineio.server import Server
 
 if TYPE_CHECKING:
+    from engineio.async_client import AsyncClient
     from engineio.client import Client
 
 __version__ = "5.0.0"
 
 __all__ = [
     "ASGIApp",
+    "AsyncClient",
     "AsyncServer",
     "Client",
     "Middleware",

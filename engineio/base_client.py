@@ -28,7 +28,7 @@ from engineio import packet as wire
 from engineio.base_server import make_logger, printable
 from engineio.exceptions import ConnectionError, PacketError
 from engineio.inbox import END, Inbox
-from engineio.packet import Packet
+from engineio.packet import Packet, decode_frame
 from engineio.request import positional_arguments
 from engineio.session import CLOSE_PACKET, SEPARATOR_SIZE, Carrier, Life
 from engineio.settings import POLLING, VALID_TRANSPORTS, WEBSOCKET
@@ -60,6 +60,16 @@ USER_AGENT = "python-engineio/5"
 
 # python-engineio's own servers up to 4.15 refuse a POST of more packets than this.
 LEGACY_SERVER_PACKETS = 16
+
+# Used where `request_timeout` sets no limit, but something must not take for ever.
+PATIENCE = 5.0  # seconds
+
+LAST_POLL_TIME = 0.5  # seconds that the answer to the last GET may take after a goodbye
+
+# A server may answer a poll with nothing in it, but whoever does so again and again is not asked
+# as fast as it answers.
+MAX_EMPTY_POLLS = 3
+EMPTY_POLL_DELAY = 0.1  # seconds
 
 # A message in a body of an error page, for the exception.
 MAX_ERROR_BODY = 100_000  # bytes
@@ -178,6 +188,20 @@ def read_opening(packet_type: int, data: Any) -> Opening:
     )
 
 
+def read_opening_frame(frame: str | bytes) -> Opening:
+    """Return what the first frame of a WebSocket says.
+
+    Raises `ConnectionError` for anything but an OPEN packet.
+    """
+    try:
+        packet_type, data = decode_frame(frame)
+    except PacketError:
+        raise ConnectionError("Unexpected response from server") from None
+    if packet_type != wire.OPEN:
+        raise ConnectionError("no OPEN packet")
+    return read_opening(packet_type, data)
+
+
 def read_payload_with_opening(body: bytes) -> tuple[Opening, list[tuple[int, Any]]]:
     """Return what the answer to the first GET holds: the OPEN packet, and the packets behind it.
 
@@ -283,6 +307,12 @@ def redirected_endpoint(url: str) -> tuple[str, str]:
         each for each in parts.query.split("&") if each and each.partition("=")[0] not in own
     )
     return f"{parts.scheme}://{parts.netloc}/?{query}", parts.path
+
+
+def websocket_url(url: str) -> str:
+    """Return the URL of the WebSocket that belongs to one for polling."""
+    before, _, after = url.rpartition("transport=polling&EIO=4")
+    return f"ws{before.removeprefix('http')}transport=websocket&EIO=4{after}"
 
 
 class BaseClient:

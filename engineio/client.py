@@ -18,39 +18,34 @@ from typing import Any
 from engineio import base_client, payload
 from engineio import packet as wire
 from engineio.base_client import (
+    EMPTY_POLL_DELAY,
+    LAST_POLL_TIME,
+    MAX_EMPTY_POLLS,
     MAX_MESSAGE,
     MAX_SEND_BUFFER,
+    PATIENCE,
     PROBE,
     BaseClient,
     BaseConnection,
     Opening,
     origin_of,
-    read_opening,
+    read_opening_frame,
     read_payload_with_opening,
     redirected_endpoint,
+    websocket_url,
 )
 from engineio.base_server import printable
 from engineio.dial import HTTP, WebSocketDialer, check_installed, new_session
 from engineio.driver import load
-from engineio.exceptions import ConnectionError, PacketError
+from engineio.exceptions import ConnectionError
 from engineio.inbox import MalformedError
-from engineio.packet import Packet, decode_frame
+from engineio.packet import Packet
 from engineio.reader import Reader
 from engineio.session import Life
 from engineio.settings import POLLING, WEBSOCKET
 from engineio.websocket import ClientProtocol
 
 default_logger = base_client.default_logger
-
-# Used where `request_timeout` sets no limit, but something must not take for ever.
-PATIENCE = 5.0  # seconds
-
-LAST_POLL_TIME = 0.5  # seconds that the answer to the last GET may take after a goodbye
-
-# A server may answer a poll with nothing in it, but whoever does so again and again is not asked
-# as fast as it answers.
-MAX_EMPTY_POLLS = 3
-EMPTY_POLL_DELAY = 0.1  # seconds
 
 
 class Client(BaseClient):
@@ -149,22 +144,11 @@ class Client(BaseClient):
             raise ValueError("Client is not in a disconnected state")
         try:
             self.transports = self._start_connecting(transports)
-            self.loop = loops.acquire(self.driver)
-            connect = self._connect_polling
-            if self.transports[0] == WEBSOCKET:
-                connect = self._connect_websocket
+            loop = self.loop = loops.acquire(self.driver)
             try:
-                connection = connect(url, headers or {}, engineio_path)
-            except BaseException:
-                self._forget_session()
-                loops.release(self.loop)
-                raise
-            self._run_connect_handler(connection)
-            if self.transports[0] == WEBSOCKET:
-                return True
-            if self._may_upgrade():
-                self._upgrade(connection)
-            return None
+                return self._connect(url, headers or {}, engineio_path)
+            finally:
+                loops.release(loop)
         finally:
             self._connecting.release()
 
@@ -223,6 +207,21 @@ class Client(BaseClient):
 
     # -- connecting ------------------------------------------------------------------------------
 
+    def _connect(self, url: str, headers: dict[str, str], engineio_path: str) -> bool | None:
+        is_websocket = self.transports is not None and self.transports[0] == WEBSOCKET
+        connect = self._connect_websocket if is_websocket else self._connect_polling
+        try:
+            connection = connect(url, headers, engineio_path)
+        except BaseException:
+            self._forget_session()
+            raise
+        self._run_connect_handler(connection)
+        if is_websocket:
+            return True
+        if connection.life is Life.OPEN and self._may_upgrade():
+            self._upgrade(connection)
+        return None
+
     def _connect_polling(
         self, url: str, headers: dict[str, str], engineio_path: str
     ) -> "Connection":
@@ -263,7 +262,7 @@ class Client(BaseClient):
             frames = ws.read()
             if not frames:
                 raise ConnectionError("Connection error: closed before the OPEN packet")
-            opening = _read_opening_frame(frames[0])
+            opening = read_opening_frame(frames[0])
         except BaseException:
             drop(ws)
             raise
@@ -428,6 +427,7 @@ class Connection(Reader, BaseConnection):
         """Start the thread that reads; it does so once it may."""
         client = self.client
         client._last_connection = self
+        loops.hold(self.loop)
         self.watch()
         self._thread = client.start_background_task(self._run, packets, frames or [])
         client.read_loop_task = self._thread
@@ -716,6 +716,12 @@ class Loops:
             self._users += 1
             return self._shared
 
+    def hold(self, loop: Any) -> None:
+        """Use a loop that somebody else has acquired; it must be released once more."""
+        with self._lock:
+            if loop is self._shared:
+                self._users += 1
+
     def release(self, loop: Any) -> None:
         """Let go of a loop; with the last one, its threads end."""
         with self._lock:
@@ -741,22 +747,6 @@ def _forget_all() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget_all)
-
-
-def _read_opening_frame(frame: Any) -> Opening:
-    try:
-        packet_type, data = decode_frame(frame)
-    except PacketError:
-        raise ConnectionError("Unexpected response from server") from None
-    if packet_type != wire.OPEN:
-        raise ConnectionError("no OPEN packet")
-    return read_opening(packet_type, data)
-
-
-def websocket_url(url: str) -> str:
-    """Return the URL of the WebSocket that belongs to one for polling."""
-    before, _, after = url.rpartition("transport=polling&EIO=4")
-    return f"ws{before.removeprefix('http')}transport=websocket&EIO=4{after}"
 
 
 def drop(ws: Any) -> None:

@@ -23,8 +23,9 @@ ORDER = [
     # Layer 1: shared by sync and async, never waits.
     *("driver", "manager", "base_app", "base_server", "base_socket", "base_client"),
     # Layer 2: shells.
-    *("reader", "socket", "server", "async_socket", "async_server", "middleware", "asgi"),
-    *("dial", "client"),
+    *("reader", "socket", "server", "middleware"),
+    *("async_reader", "async_socket", "async_server", "asgi"),
+    *("dial", "client", "async_dial", "async_client"),
     # The package itself, and what is only ever loaded by name.
     *("__init__", "gunicorn", "__main__"),
 ]
