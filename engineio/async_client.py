@@ -750,7 +750,7 @@ class Interruptions:
             if previous is signal.SIG_IGN:  # as nohup leaves it
                 return
             try:
-                loop.add_signal_handler(signal.SIGINT, self._interrupt)
+                loop.add_signal_handler(signal.SIGINT, self.interrupt)
             except (NotImplementedError, RuntimeError, ValueError):  # Windows; a loop of its own
                 return
             self._loop, self._previous = loop, previous
@@ -772,7 +772,10 @@ class Interruptions:
             signal.signal(signal.SIGINT, previous)
         return previous
 
-    def _interrupt(self) -> None:
+    def interrupt(self) -> None:
+        """Disconnect the clients, then do what SIGINT did before there were any."""
+        if self._loop is None:
+            return
         if self._task is None:
             self._task = self._loop.create_task(self._disconnect())
         else:  # the user does not want to wait
@@ -799,6 +802,7 @@ class Interruptions:
 
 
 interruptions = Interruptions()
+async_signal_handler = interruptions.interrupt  # python-engineio's public name
 
 
 async def _wait_until(event: Any, deadline: float) -> bool:
