@@ -48,7 +48,7 @@ def test_differences_are_found(both: tuple[compare_api.Api, compare_api.Api]) ->
         "is missing": (send, None),
         "was a function and is a coroutine function": (send, {"kind": "coroutine function"}),
         "has no parameter data": (send, {"parameters": new[send]["parameters"][:2]}),
-        "has sid in another place": (send, {"parameters": new[send]["parameters"][::-1]}),
+        "has data in another place": (send, {"parameters": new[send]["parameters"][::-1]}),
         "has ping_interval=26, not 25": (option, {"parameters": other_default}),
     }
     for wrong, (name, change) in changes.items():
