@@ -124,9 +124,10 @@ def stops() -> Callable[[], bool]:
 
 
 def _wsgi_stops() -> bool:
-    # Applications keep environs, and so the protocols of connections that have ended.
+    # A connection that has ended has the same state, and may be here still: applications keep
+    # environs. The file descriptor tells nothing, since the server leaves readers of it open.
     states = (each.conn_state for each in _protocols)
-    return next((state == "close" for _, sock, state in states if sock.fileno() >= 0), False)
+    return next((state == "close" for _, sock, state in states if not sock._closed), False)
 
 
 driver = Driver(
