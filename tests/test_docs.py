@@ -579,10 +579,11 @@ INTERNAL = {
 }
 
 
-@pytest.mark.parametrize("kind", [engineio.Server, engineio.AsyncServer, engineio.Client])
-def test_the_reference_has_every_method(kind: type) -> None:
+@pytest.mark.parametrize("name", ["Server", "AsyncServer", "Client", "AsyncClient"])
+def test_the_reference_has_every_method(name: str) -> None:
+    kind = getattr(engineio, name)
     text = (DOCS / "api.md").read_text()
-    [part] = re.findall(rf"^\.\. autoclass:: {kind.__name__}\n((?: .*\n|\n)*)", text, re.MULTILINE)
+    [part] = re.findall(rf"^\.\. autoclass:: {name}\n((?: .*\n|\n)*)", text, re.MULTILINE)
     named = set(re.findall(r"^   \.\. auto(?:method|property):: (\w+)", part, re.MULTILINE))
     methods = {
         name
