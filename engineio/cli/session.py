@@ -78,9 +78,9 @@ class Target:
     timeout: float
     verbose: bool
 
-    def client(self) -> Any:
+    def client(self) -> "engineio.AsyncClient":
         """Return a client that logs for this target and gives text messages as they came."""
-        return engineio.AsyncClient(  # type: ignore[attr-defined, unused-ignore]
+        return engineio.AsyncClient(
             logger=make_logger(self.verbose),
             json=verbatim,
             request_timeout=self.timeout,
@@ -88,7 +88,9 @@ class Target:
             handle_sigint=False,
         )
 
-    async def connect(self, client: Any, transports: tuple[str, ...] = ()) -> None:
+    async def connect(
+        self, client: "engineio.AsyncClient", transports: tuple[str, ...] = ()
+    ) -> None:
         """Connect a client.  Raises `Failure` with what the server answered."""
         try:
             await client.connect(
@@ -110,7 +112,7 @@ class Target:
             said += f" ({body.get('message', body) if isinstance(body, dict) else body})"
         return f"cannot connect to {self.url}: {said}"
 
-    async def disconnect(self, client: Any) -> None:
+    async def disconnect(self, client: "engineio.AsyncClient") -> None:
         """Disconnect; a server that does not answer is given up after the time limit."""
         with contextlib.suppress(asyncio.TimeoutError, OSError):
             await asyncio.wait_for(client.disconnect(), self.timeout)
