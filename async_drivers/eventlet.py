@@ -18,7 +18,15 @@ from greenlet import getcurrent, greenlet
 from engineio.driver import Driver
 
 from ._green import GreenLoop, GreenWebSocket
-from ._handover import Environ, Handover, eventlet_protocol, find, server_name, server_stops
+from ._handover import (
+    Environ,
+    Handover,
+    eventlet_protocol,
+    find,
+    native_socket,
+    server_name,
+    server_stops,
+)
 
 with warnings.catch_warnings():
     # eventlet says on import that it is in maintenance mode. Who uses it has been told when they
@@ -126,8 +134,11 @@ def stops() -> Callable[[], bool]:
 def _wsgi_stops() -> bool:
     # A connection that has ended has the same state, and may be here still: applications keep
     # environs. The file descriptor tells nothing, since the server leaves readers of it open.
-    states = (each.conn_state for each in _protocols)
-    return next((state == "close" for _, sock, state in states if not sock._closed), False)
+    for protocol in _protocols:
+        _, sock, state = protocol.conn_state
+        if not native_socket(sock)._closed:
+            return bool(state == "close")
+    return False
 
 
 driver = Driver(
