@@ -27,7 +27,7 @@ IS_INSTALLED = (JAVASCRIPT / "node_modules" / "engine.io-client").is_dir()
 PATIENCE = 40.0  # seconds; longer than a scenario gives itself
 
 NOWHERE = "nothing-here"
-RIGS = ("gunicorn-eventlet", "gevent", "threading", "gevent_uwsgi-http")
+RIGS = ("gunicorn-eventlet", "gevent", "threading", "gevent_uwsgi-http", "uvicorn")
 POLLING = ["polling"]
 FETCH = ["fetch"]
 WEBSOCKET = ["websocket"]
@@ -318,7 +318,7 @@ def test_a_path_where_nothing_is(js_rig: rigs.Rig, transports: list[str]) -> Non
     reports = run(js_rig, "refusal", NOWHERE, transports)
     [error] = reports["error"]
     assert reports["close"] == ["transport error"]
-    assert 404 in (error["status"], int(error["body"].split()[-1] if error["body"] else 0))
+    assert "404" in (str(error["status"]), *error["body"].split())
 
 
 def test_a_transport_that_is_not_enabled(js_rig: rigs.Rig) -> None:
@@ -408,7 +408,7 @@ def test_compressed_websockets(
         binaryType="nodebuffer",
         inTurn=True,
     )
-    assert reports["deflate"] == [extension]
+    assert reports["deflate"] == [extension if js_rig.spec.own_deflate else ""]
     assert reports["message"] == [echo(message, "nodebuffer") for message in [*messages, *KINDS]]
 
 

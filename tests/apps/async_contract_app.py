@@ -179,6 +179,7 @@ instances = {
 }
 control = Control(instances)
 eio = instances["engine.io"].eio
+nothing = engineio.ASGIApp(eio)  # for paths that are nobody's
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -189,13 +190,15 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     name = scope["path"].strip("/").partition("/")[0]
     if name in instances:
         await instances[name].asgi(scope, receive, send)
-    elif scope["type"] == "websocket":
+    elif name == "plain-websocket":
         await plain_websocket(receive, send)
     elif name == "control":
         await respond(send, await control.answer(await read_body(receive)))
-    else:
+    elif name == "plain":
         await control.wait_plain()
         await respond(send, b"done")
+    else:
+        await nothing(scope, receive, send)
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
