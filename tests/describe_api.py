@@ -55,7 +55,7 @@ def text(value: Any) -> str:
 
 def callable_entry(function: Any) -> dict[str, Any]:
     """Whether a function is a coroutine function, and its parameters with their defaults."""
-    function = inspect.unwrap(getattr(function, "__func__", function))
+    function = inspect.unwrap(function)
     parameters = []
     for parameter in inspect.signature(function).parameters.values():
         has_default = parameter.default is not parameter.empty

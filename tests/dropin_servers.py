@@ -21,7 +21,7 @@ from rigs import free_port
 APPS = Path(__file__).parent / "dropin" / "apps"
 JAVASCRIPT = Path(__file__).parent / "javascript"
 START_TIMEOUT = 40.0  # seconds
-PATIENCE = 60.0  # seconds; longer than the clients have themselves
+PATIENCE = 90.0  # seconds; longer than the clients have themselves
 
 # What the tests of python-socketio and Flask-SocketIO run in: these packages from PyPI, and this
 # checkout, which pip must take for the python-engineio that they require.
@@ -91,7 +91,7 @@ def running(
         "root": ROOT,
     }
     path = [str(folder)] if folder else []
-    path += [str(APPS), os.environ.get("PYTHONPATH", "")]
+    path += [str(APPS)]
     with tempfile.NamedTemporaryFile("wb", prefix="dropin-") as log_file:
         process = subprocess.Popen(
             [part.format(**names) for part in command],

@@ -2,7 +2,7 @@
 
 import { io } from "socket.io-client";
 
-const PATIENCE = 20_000; // milliseconds
+const PATIENCE = 40_000; // milliseconds
 
 setTimeout(() => {
   console.error(`${process.argv[1]}: nothing happened for too long`);
