@@ -40,6 +40,8 @@ from engineio.exceptions import ConnectionError, DriverError
 
 READ_SIZE = 65536
 
+MAX_HANDSHAKE = MAX_ERROR_BODY + 100_000  # bytes of an answer, its head included
+
 # Nothing is called so (RFC 6761, 6.4). Without an entry websocket-client would take the list of
 # hosts that need no proxy from the environment, where requests has looked already.
 _NO_HOST = ["none.invalid"]
@@ -325,6 +327,43 @@ def _proxy_options(url: str, proxies: Any) -> dict[str, Any]:
     return options
 
 
+class _LimitedSocket:
+    """A socket that gives no more than the answer to a handshake may have.
+
+    websocket-client reads whatever comes, byte by byte. A green socket that always has a byte to
+    give would let nothing else run, not even what is to end that.
+    """
+
+    def __init__(self, sock: Any) -> None:
+        self.inner = sock
+        self._left = MAX_HANDSHAKE
+
+    def recv(self, size: int) -> bytes:
+        """Return what the socket does. Raises `OSError` when it was too much."""
+        data: bytes = self.inner.recv(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise OSError(f"the answer has more than {MAX_HANDSHAKE} bytes")
+        return data
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+
+class _LimitedHandshake:
+    """What makes a class of websocket-client read its handshake from a `_LimitedSocket`."""
+
+    _limited: _LimitedSocket | None = None
+
+    @property
+    def sock(self) -> Any:
+        return self._limited
+
+    @sock.setter
+    def sock(self, sock: Any) -> None:
+        self._limited = None if sock is None else _LimitedSocket(sock)
+
+
 class WebSocketDialer:
     """Opens one WebSocket; `abort` ends that from another thread."""
 
@@ -335,7 +374,7 @@ class WebSocketDialer:
     def abort(self) -> None:
         """End the handshake that is under way."""
         self._aborted = True
-        shut_down(getattr(self._websocket, "sock", None))
+        shut_down(self._sock())
 
     def open(
         self, url: str, http: HTTP, timeout: float | None, extra_options: Mapping[str, Any]
@@ -370,7 +409,7 @@ class WebSocketDialer:
         create = options.pop("class_", websocket.WebSocket)
         own = {name: options.pop(name) for name in _OF_CONSTRUCTOR if name in options}
         try:
-            self._websocket = create(**own)
+            self._websocket = type("Limited", (_LimitedHandshake, create), {})(**own)
             self._websocket.settimeout(options["timeout"])
             self._websocket.connect(url, **options)
         except websocket.WebSocketBadStatusException as error:
@@ -388,7 +427,10 @@ class WebSocketDialer:
         if location := self._location():  # websocket-client up to 1.8 returns it as it is
             self._websocket.sock.close()
             return None, location
-        return self._websocket.sock, None
+        return self._sock(), None
+
+    def _sock(self) -> Any:
+        return getattr(getattr(self._websocket, "sock", None), "inner", None)
 
     def _location(self) -> str | None:
         response = getattr(self._websocket, "handshake_response", None)

@@ -203,11 +203,6 @@ class Case:
     ends: tuple[str, ...]
     steps: dict[str, Step] = field(default_factory=dict)
 
-    @property
-    def takes_long(self) -> bool:
-        """Whether it goes on until the client has enough of it."""
-        return "much" in self.name or "endless header" in self.name
-
 
 CASES: list[Case] = []
 
