@@ -57,6 +57,7 @@ def test_https(clients: ClientRig, host: ServerRig, transports: list[str]) -> No
     """The JavaScript server has TLS itself; another one is behind a front."""
     client = clients.client(session={"verify": CA})
     if host.name == "javascript":
+        host.url()
         talk(client, f"https://127.0.0.1:{host.control('tls_port')}/engine.io/", transports)
         return
     host.url("cors_any")
