@@ -7,6 +7,7 @@ import re
 import shlex
 import signal
 import socket
+import ssl
 import statistics
 import subprocess
 import sys
@@ -113,12 +114,20 @@ def url() -> Iterator[str]:
 class Odd:
     """A server that does what `engineio serve` does not: each path has its own way."""
 
-    def __init__(self) -> None:
+    def __init__(self, certificate: Path | None = None) -> None:
         self.eio = engineio.Server(async_mode="threading", logger=False)
         self.eio.on("connect", self.connect)
         self.eio.on("message", self.message)
         self.http = make_server("127.0.0.1", 0, self.app, ThreadingServer, QuietHandler)
         self.url = f"http://127.0.0.1:{self.http.server_port}"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            # Each connection's own thread does the handshake, at its first read.
+            self.http.socket = context.wrap_socket(
+                self.http.socket, server_side=True, do_handshake_on_connect=False
+            )
+            self.url = self.url.replace("http", "https")
         self.thread = threading.Thread(target=self.http.serve_forever)
         self.thread.start()
 
@@ -207,6 +216,16 @@ def test_a_refusal_is_shown_without_control_characters(odd: str) -> None:
     done = run("connect", odd, "--path", "refuse", status=3)
     assert rb"members only\x1b[2J" in done.stderr
     assert b"\x1b" not in done.stderr
+
+
+def test_certificates_are_checked_unless_told_otherwise() -> None:
+    server = Odd(HOME / "data" / "tls" / "server.pem")
+    try:
+        assert b"certificate" in run("ping", "-c", "1", server.url, status=3).stderr
+        done = run("ping", "-c", "1", "-k", "--path", "pong", server.url)
+        assert b"transport=websocket time=" in done.stdout
+    finally:
+        server.stop()
 
 
 def test_headers_are_sent(url: str) -> None:
