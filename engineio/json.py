@@ -13,7 +13,9 @@ Deep nesting is a RecursionError, as in the standard library: catch that too for
 import functools
 import json as _stdlib
 import re
+from collections.abc import Callable, Iterable
 from json import JSONDecodeError, JSONDecoder, JSONEncoder, dump
+from json import encoder as _encoder
 from typing import Any, NoReturn, Protocol
 
 __all__ = ["JSONDecodeError", "JSONDecoder", "JSONEncoder", "dump", "dumps", "load", "loads"]
@@ -38,7 +40,25 @@ def _refuse_constant(name: str) -> NoReturn:
 # Making a decoder or an encoder costs as much as using it on a small message.
 _decode = JSONDecoder(parse_constant=_refuse_constant).decode
 _decode_guarded = JSONDecoder(parse_constant=_refuse_constant, parse_int=_guarded_int).decode
-_encode_compact = JSONEncoder(separators=(",", ":")).encode
+_compact = JSONEncoder(separators=(",", ":"))
+try:
+    # JSONEncoder makes one for each text, which takes longer than a small text. None: no table of
+    # what was seen, which only finds circles.
+    _compact_parts: Callable[[Any, int], Iterable[str]] | None = _encoder.c_make_encoder(  # type: ignore[attr-defined]
+        None, _compact.default, _encoder.encode_basestring_ascii, None, ":", ",", False, False, True
+    )
+except (AttributeError, TypeError):  # another implementation of Python, or a later one
+    _compact_parts = None
+
+
+def _encode_compact(obj: Any) -> str:
+    if _compact_parts is not None:
+        try:
+            return "".join(_compact_parts(obj, 0))
+        except RecursionError:
+            pass  # too deep, or a circle, for which there is a better error
+    return _compact.encode(obj)
+
 
 # A parse_int in Python makes a text full of integers two to three times slower to read, and a
 # search for 101 digits in a row takes longer than reading does.  But 101 characters in a row hold

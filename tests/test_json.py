@@ -35,6 +35,21 @@ def test_dumps_is_the_standard_one(value: Any) -> None:
     assert inspect.signature(json.dumps) == inspect.signature(stdlib.dumps)
 
 
+@pytest.mark.parametrize("options", [{}, {"separators": (",", ":")}])
+def test_dumps_has_the_errors_of_the_standard_one(options: Any) -> None:
+    circle: list[Any] = []
+    circle.append({"again": circle})
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    for bad in (circle, deep, object(), {"a": {1}}, {(1, 2): 3}):
+        with pytest.raises((ValueError, TypeError, RecursionError)) as ours:
+            json.dumps(bad, **options)
+        with pytest.raises((ValueError, TypeError, RecursionError)) as standard:
+            stdlib.dumps(bad, **options)
+        assert (type(ours.value), str(ours.value)) == (type(standard.value), str(standard.value))
+
+
 def test_every_public_name_of_the_standard_module_is_there() -> None:
     assert set(stdlib.__all__) <= set(json.__all__)
     assert all(hasattr(json, name) for name in json.__all__)
