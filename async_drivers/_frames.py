@@ -23,6 +23,10 @@ from ._asyncio import (
 # Bytes that may wait to be handled before the connection is not read for a while.
 READ_AHEAD = 1 << 18
 
+# asyncio reads into buffers of 256 KiB, which malloc asks the system for and gives back each time:
+# three system calls for every read. Below 128 KiB it has them at hand.
+READ_SIZE = 1 << 16
+
 Environ = dict[str, Any]
 
 
@@ -66,6 +70,8 @@ class FrameStream:
         self._transport = transport
         self._loop = loop
         self._out: list[bytes] = []
+        if getattr(transport, "max_size", 0) > READ_SIZE:  # asyncio's own, without TLS
+            transport.max_size = READ_SIZE  # type: ignore[attr-defined]
 
     def push(self, data: bytes) -> None:
         """Write soon, in one piece with whatever else is pushed until then."""
@@ -195,7 +201,7 @@ class FrameWebSocket(AsyncWebSocket):
             waiter.set_result(None)
 
     async def _wait(self) -> None:
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self.server.loop.loop.create_future()
         await self._waiter
 
     async def read(self) -> list[Message] | None:
