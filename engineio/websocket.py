@@ -583,7 +583,7 @@ class WebSocketProtocol:
         except (LibraryError, UnicodeDecodeError):
             return False
         if self.is_open:
-            self._output += Frame(Opcode.CLOSE, payload).serialize(mask=self._masks_output)
+            self._output += self._close_frame(payload)
         self._closed_by_peer(close)
         return True
 
@@ -594,9 +594,13 @@ class WebSocketProtocol:
     def _fail(self, code: int, reason: str) -> None:
         """Close for a violation that the library did not see."""
         # Only ever while open: once closing, messages are not looked into.
-        payload = Close(code, reason).serialize()
-        self._output += Frame(Opcode.CLOSE, payload).serialize(mask=self._masks_output)
+        self._output += self._close_frame(Close(code, reason).serialize())
         self._end(code, reason)
+
+    def _close_frame(self, payload: bytes) -> bytes:
+        if self._masks_output:
+            return Frame(Opcode.CLOSE, payload).serialize(mask=True)
+        return bytes((_CLOSE, len(payload))) + payload
 
     def _end(self, code: int, reason: str) -> None:
         self.close_code = code
