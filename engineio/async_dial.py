@@ -310,4 +310,5 @@ if missing is None:
         OSError,
         ValueError,
         RuntimeError,  # the session is closed
+        AssertionError,  # it was closed while a request was on its way
     )

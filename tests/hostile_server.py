@@ -395,7 +395,9 @@ BAD_HANDSHAKES: dict[str, Step] = {
 }
 for what, step_ in BAD_HANDSHAKES.items():
     case(f"socket: {what}", "websocket", REFUSED, socket=step_)
-    case(f"upgrade: {what}", "polling+websocket", POLLING_LIVES, upgrade=step_)
+    # aiohttp takes a 101 without Upgrade for an ordinary answer, and uses the connection again.
+    ends_upgrade = (POLLING_LIVES, ERROR) if what == "has no Upgrade" else (POLLING_LIVES,)
+    case(f"upgrade: {what}", "polling+websocket", *ends_upgrade, upgrade=step_)
 
 # Frames.
 BAD_FRAMES: dict[str, tuple[bytes, tuple[str, ...]]] = {
