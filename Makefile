@@ -16,12 +16,14 @@ code := engineio async_drivers tests examples bench deploy
 # Tests wait for servers more than they compute, so there are more processes than cores.
 pytest = PYTHONPATH="$(CURDIR)/tests/plugins" $(1) -m pytest -p strict_skips -n 4 --dist loadgroup $(PYTEST)
 
-.PHONY: help run test test-all bench docs lint format system clean
+.PHONY: help run test test-deploy soak test-all bench docs lint format system clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run       the demo on http://$(HOST):$(PORT)/ (HOST=... PORT=...), under gunicorn and eventlet"
 	@echo "make test      check style and types, run all tests (PYTEST='-k name' for some of them)"
+	@echo "make test-deploy  only the tests of servers and deployment files (COMPATIBILITY=write: their table)"
+	@echo "make soak      connect and leave 10,000 times on each server (ARGS='gunicorn-gevent --cycles 1000')"
 	@echo "make test-all  run the tests on every CPython from 3.10 on that this machine has"
 	@echo "make bench     measure against python-engineio and the JavaScript server (ARGS='gevent --quick')"
 	@echo "make docs      the documentation as a site, build/docs/index.html"
@@ -38,6 +40,13 @@ run: $(VENV)/.installed-run
 
 test: system lint $(npm)/.installed
 	$(call pytest,$(bin)/python)
+
+test-deploy: system $(VENV)/.installed-test $(npm)/.installed
+	COMPATIBILITY=$(COMPATIBILITY) $(call pytest,$(bin)/python) tests/test_deploy*.py \
+	    tests/test_gunicorn_worker.py tests/contract/test_deployments.py
+
+soak: system $(VENV)/.installed-test
+	$(bin)/python tests/soak.py $(ARGS)
 
 # A version manager has shims for Pythons that do not run, so each is tried.
 test-all: system lint $(npm)/.installed

@@ -34,6 +34,7 @@ TITLES = {
     "aiohttp": "aiohttp",
     "sanic": "sanic",
     "tornado": "tornado",
+    "sanic-asgi": "sanic, as an ASGI application",
     "uvicorn-wsproto": "uvicorn `--ws wsproto`",
     "hypercorn": "hypercorn",
     "daphne": "daphne",

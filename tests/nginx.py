@@ -5,7 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -37,17 +37,21 @@ http {{
 
 @contextmanager
 def in_front_of(
-    address: wire.Address, folder: Path, expected: str = "(?!)"
+    address: wire.Address,
+    folder: Path,
+    expected: str = "(?!)",
+    others: Iterable[wire.Address] = (),
 ) -> Iterator[wire.Address]:
-    """Run nginx as a proxy for `address`, with its files in `folder`; where it listens.
+    """Run nginx as a proxy for these addresses, with its files in `folder`; where it listens.
 
     In the end its log must have nothing but lines in which the pattern `expected` is found.
     """
     assert NGINX is not None
     port = rigs.free_port()
     site = SITE.read_text()
+    servers = [f" server {host}:{number};" for host, number in (address, *others)]
     for example, real in (
-        (" server 127.0.0.1:8000;", f" server {address[0]}:{address[1]};"),
+        (" server 127.0.0.1:8000;", "\n".join(servers)),
         ("listen 80;", f"listen 127.0.0.1:{port};"),
     ):
         assert site.count(example) == 1

@@ -630,9 +630,9 @@ class Server:
         assert "4still here" in session.poll()
 
 
-def until(condition: Callable[[], bool]) -> None:
+def until(condition: Callable[[], bool], seconds: float = WAIT) -> None:
     """Wait until the condition holds; fail when it takes too long."""
-    deadline = time.monotonic() + WAIT
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never became true"
         time.sleep(0.02)

@@ -31,6 +31,10 @@ worker_connections = 10000
 # Seconds.  A polling client answers a ping every 25: keep the connection it does that on.
 keepalive = 30
 
-# Seconds.  WebSockets and polls do not end by themselves, so with clients connected a stop or
-# reload takes this long.  They reconnect.
+# Seconds.  At a stop or reload Engine.IO tells its clients, which takes about one; other requests
+# may take this long.
 graceful_timeout = 10
+
+# To stdout.  A WebSocket has one line, when it ends; each poll has one.  %(L)s: how long it took.
+accesslog = "-"
+access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(L)s s'

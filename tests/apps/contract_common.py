@@ -154,6 +154,13 @@ class BaseControl:
         """The tasks of the event loop, where there is one."""
         return []
 
+    def forget(self) -> None:
+        """Drop what was recorded of sessions that have ended."""
+        for recorder in self._recorders.values():
+            for sid, events in list(recorder.events.items()):
+                if events[-1][0] == "disconnect":
+                    del recorder.events[sid], recorder.environs[sid]
+
     def collect_garbage(self) -> None:
         gc.collect()
 
