@@ -22,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rig(feature): only on servers that have it, see rigs.Spec")
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a server cannot do; a skipped test would say that something is missing."""
     kept: list[pytest.Item] = []
@@ -36,7 +37,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> str:
-    """What runs in one process, in order (make test runs several): a server's tests, or a file's."""
+    """What runs in one process, in order (make test runs several): a server's, or a file's."""
     parameters = getattr(getattr(item, "callspec", None), "params", {})
     return str(parameters.get("rig") or parameters.get("any_rig") or item.path.stem)
 

@@ -9,11 +9,13 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from environments import ROOT, environment, packages
 from rigs import free_port
@@ -170,6 +172,11 @@ def serve(mode: str, **options: Any) -> contextlib.AbstractContextManager[Server
     """Run the application of sio_sync.py, or of sio_async.py, in a mode."""
     async_mode = {"gthread": "threading"}.get(mode, mode)
     return running(*SERVE[mode], async_mode=async_mode, **{"options": {}, **options})
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """Return parameters whose tests may run in different processes."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(f"dropin {name}")) for name in names]
 
 
 def redis_server() -> str | None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dropin_servers import GUNICORN, gunicorn_25, run_javascript, running
+from dropin_servers import GUNICORN, each, gunicorn_25, run_javascript, running
 
 # What Flask-SocketIO's run() and Werkzeug's server print.
 RUN = (r"WebSocket transport not available\. Install simple-websocket",)
@@ -26,7 +26,7 @@ WAYS: dict[str, tuple[str, tuple[str, ...], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("way", list(WAYS))
+@pytest.mark.parametrize("way", each(WAYS))
 def test_all_transports(way: str) -> None:
     mode, command, options = WAYS[way]
     with running(*command, stop=signal.SIGINT, **options) as server:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dropin_servers import GUNICORN, run_javascript, running
+from dropin_servers import GUNICORN, each, run_javascript, running
 
 PYTHON = "{python}"
 
@@ -32,7 +32,7 @@ EXAMPLES: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
 LOG = (r'"(GET|POST) /socket\.io/\S* HTTP/1\.1" 400', r"WARNING +tornado|WARNING:tornado")
 
 
-@pytest.mark.parametrize("name", list(EXAMPLES))
+@pytest.mark.parametrize("name", each(EXAMPLES))
 def test_example(name: str) -> None:
     command, options = EXAMPLES[name]
     with running(*command, stop=signal.SIGINT, **options) as server:

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from dropin_servers import SERVE, Server, run_javascript, run_python, serve
+from dropin_servers import SERVE, Server, each, run_javascript, run_python, serve
 
 
-@pytest.fixture(scope="module", params=list(SERVE))
+@pytest.fixture(scope="module", params=each(SERVE))
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     with serve(request.param) as server:
         yield server
