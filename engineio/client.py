@@ -743,6 +743,7 @@ def _forget_all() -> None:
     loops = Loops()
     for client in base_client.connected_clients[:]:
         client._closed(client._connection)
+        client._last_connection = None
 
 
 if hasattr(os, "register_at_fork"):

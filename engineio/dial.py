@@ -89,7 +89,11 @@ class HTTP:
         self._adapters: list[Any] = []
         self._aborted = False
         self._session = self._share(session)
-        self._verify = None if verify else False
+        # requests lets the environment (REQUESTS_CA_BUNDLE) overrule what a session says, but not
+        # what a request does.
+        self._verify = False if not verify else getattr(session, "verify", True)
+        if self._verify is True:
+            self._verify = None
         self._limit = limit
         self.headers: Headers = {}
         usual = getattr(session, "headers", {}).get("User-Agent")
