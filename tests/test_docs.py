@@ -6,8 +6,8 @@ For writers: the code blocks of each page (docs/*.md, README.md) are tried in a 
                     is a program.  It is run, and if it leaves an `app` or `application`, served.
                     Clients connect, send all kinds of messages and go, and nothing alarming may be
                     printed meanwhile.
-                    A program that makes a Client talks to a server that sends everything back and
-                    says goodbye after a second; then the program must end.
+                    A program that makes a Client talks to a server that sends everything back and,
+                    soon after the first message, says goodbye; then the program must end.
                     Any other block goes on from what is above it, as if it stood in the same file.
     ```sh           Web servers are started in that folder, and clients connect; an `app.py` and
                     a `main.py` (for asyncio) are there if the page has none above.  Of other
@@ -103,17 +103,18 @@ app = engineio.WSGIApp(eio)
 
 @eio.on("connect")
 def connect(sid, environ):
-    eio.start_background_task(say_goodbye, sid)
-
-
-def say_goodbye(sid):
-    eio.sleep(1)
-    eio.disconnect(sid)
+    eio.start_background_task(say_goodbye, sid, 10)
 
 
 @eio.on("message")
 def message(sid, data):
     eio.send(sid, data)
+    eio.start_background_task(say_goodbye, sid, 2)
+
+
+def say_goodbye(sid, seconds):
+    eio.sleep(seconds)
+    eio.disconnect(sid)
 """
 
 FILES = {
