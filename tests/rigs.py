@@ -133,7 +133,13 @@ def uwsgi(name: str, *socket_options: str, **more: Any) -> Spec:
     size = ("--buffer-size", "16384")  # of a request's head; 4096 is too little for some tests
     where = ("--pythonpath", str(APPS), "--module", "contract_app:app", "-H", "{prefix}")
     command = ("{bin}/uwsgi", *socket_options, *common, *size, *where)
-    log = (r"\[uwsgi-body-read\] Error reading .*", r"\[uwsgi-http .*Connection reset by peer.*")
+    log = (
+        r"\[uwsgi-body-read\] Error reading .*",
+        r"\[uwsgi-http .*Connection reset by peer.*",
+        # A client has gone when its poll is answered.
+        r".*uwsgi_response_write\w+\(\): (Connection reset by peer|Broken pipe) .*",
+        r"OSError: write error",
+    )
     # The driver reads the file descriptor, not what uWSGI read ahead of it.
     limits: dict[str, Any] = {"chunked": False, "keep_alive": False, "early_frame": False}
     return Spec(name, "gevent_uwsgi", command, ("pyuwsgi", "gevent"), log=log, **limits, **more)
