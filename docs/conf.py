@@ -25,9 +25,6 @@ autodoc_typehints_format = "short"
 python_maximum_signature_line_length = 88
 default_role = "py:obj"
 
-# Pages that are being written.
-suppress_warnings = ["toc.not_readable"]
-
 
 def mark_parameters(*event: Any) -> None:
     """Let a docstring say `name: ...` of a parameter; Sphinx wants `:param name: ...`."""

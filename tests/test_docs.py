@@ -573,6 +573,14 @@ def test_the_table_of_options_is_true() -> None:
     assert told == {**true, "client_manager": None}
 
 
+def test_the_table_of_client_options_is_whole() -> None:
+    page = (DOCS / "client.md").read_text()
+    options = page[page.index("## Options") : page.index("## HTTP settings")]
+    told = re.findall(r"^\| `(\w+)` \|", options, re.MULTILINE)
+    for kind in (engineio.Client, engineio.AsyncClient):
+        assert told == list(inspect.signature(kind).parameters)
+
+
 # Methods without an underscore that only this package's own modules are to call.
 INTERNAL = {
     *("find_connection", "handle_message", "log_fault", "log_packet", "plan_farewell", "wake_at"),
