@@ -112,9 +112,10 @@ def come_and_go(
 def usage(rig: rigs.Rig) -> Usage:
     """What the server takes once the last clients are gone."""
     rigs.until(lambda: not rig.control("sids"))
+    memory = rig.control("memory")  # first: eventlet leaves connections to the garbage collector
     rig.settle()
     counts = rig.baseline
-    return Usage(rig.control("memory"), counts["fds"], counts["threads"], counts["sessions"])
+    return Usage(memory, counts["fds"], counts["threads"], counts["sessions"])
 
 
 def main() -> None:
