@@ -37,8 +37,11 @@ from flask_socketio import (
 
 app = Flask(__name__)
 app.config["SECRET_KEY"] = "secret"
-# With no mode given it is found out, as in most people's applications.
-socketio = SocketIO(app, async_mode=MODE, cors_allowed_origins="*", ping_timeout=10)
+# With no mode given it is found out, as in most people's applications.  Flask-SocketIO passes on
+# all of these, the message queue too.
+socketio = SocketIO(
+    app, async_mode=MODE, cors_allowed_origins="*", ping_timeout=10, message_queue=None
+)
 
 left: list[list[str]] = []
 

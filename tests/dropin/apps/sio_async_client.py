@@ -167,7 +167,19 @@ async def check(transports: list[str]) -> None:
     await witness.sio.disconnect()
 
 
+async def check_simple_client() -> None:
+    """A client without handlers, over both transports at a time."""
+    async with socketio.AsyncSimpleClient(reconnection=False) as client:
+        await client.connect(url, auth={"token": "secret", "name": "simple"})
+        assert await client.receive(timeout=WAIT) == ["hello", "simple"]
+        assert await client.call("echo", {"data": b"x"}, timeout=WAIT) == {"data": b"x"}
+        await client.emit("later", "at last")
+        assert await client.receive(timeout=WAIT) == ["later", "at last"]
+        assert client.transport == "websocket"
+
+
 async def main() -> None:
+    await check_simple_client()
     for transports in TRANSPORTS:
         await check(transports)
 

@@ -162,7 +162,19 @@ def check(transports: list[str]) -> None:
     witness.sio.disconnect()
 
 
+def check_simple_client() -> None:
+    """A client without handlers, over both transports at a time."""
+    with socketio.SimpleClient(reconnection=False) as client:
+        client.connect(url, auth={"token": "secret", "name": "simple"})
+        assert client.receive(timeout=WAIT) == ["hello", "simple"]
+        assert client.call("echo", {"data": b"x"}, timeout=WAIT) == {"data": b"x"}
+        client.emit("later", "at last")
+        assert client.receive(timeout=WAIT) == ["later", "at last"]
+        assert client.transport == "websocket"
+
+
 def main() -> None:
+    check_simple_client()
     for transports in TRANSPORTS:
         check(transports)
 
