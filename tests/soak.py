@@ -19,6 +19,8 @@ import wire
 AT_ONCE = 16  # clients; fewer than any server of tests/rigs.py has threads for
 WARM_UP = 1000  # cycles after which memory has found its level
 ABORTED = 10  # one in so many
+# Seconds.  hypercorn does not tell of a client that cuts its poll off as soon as it has begun.
+PING_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def come_and_go(
 
 def usage(rig: rigs.Rig) -> Usage:
     """What the server takes once the last clients are gone."""
-    rigs.until(lambda: not rig.control("sids"))
+    rigs.until(lambda: not rig.control("sids"), PING_TIMEOUT)
     memory = rig.control("memory")  # first: eventlet leaves connections to the garbage collector
     rig.settle()
     counts = rig.baseline
