@@ -109,6 +109,7 @@ class FrameWebSocket(AsyncWebSocket):
     def __init__(self, handler: Callable[..., Any], server: Any) -> None:
         super().__init__(handler, server)
         self._transport: Any = None
+        self._loop: Any = None
         self._messages: list[Message] = []
         self._fed = 0
         self._is_paused = False
@@ -141,7 +142,8 @@ class FrameWebSocket(AsyncWebSocket):
         self.is_compressed = bool(answer.extensions)
         self.protocol = WebSocketProtocol(self.server.max_http_buffer_size, answer.extensions)
         self._transport = await self.accept(environ, answer.headers)
-        self.stream: Any = FrameStream(self._transport, self.server.loop)
+        self._loop = self.server.loop
+        self.stream: Any = FrameStream(self._transport, self._loop)
         try:
             self.start(environ)
             await self.handler(self)
@@ -156,7 +158,8 @@ class FrameWebSocket(AsyncWebSocket):
         """Use a connection whose handshake is done, as clients do; call `feed` with what comes."""
         self._transport = transport
         self.protocol = protocol
-        self.stream = FrameStream(transport, self.server.loop)
+        self._loop = self.server.loop
+        self.stream = FrameStream(transport, self._loop)
         return self
 
     async def linger(self) -> None:
@@ -201,7 +204,8 @@ class FrameWebSocket(AsyncWebSocket):
             waiter.set_result(None)
 
     async def _wait(self) -> None:
-        self._waiter = self.server.loop.loop.create_future()
+        # Not the server's own: it has none any more while connections end after a shutdown.
+        self._waiter = self._loop.loop.create_future()
         await self._waiter
 
     async def read(self) -> list[Message] | None:
@@ -274,7 +278,7 @@ class FrameWebSocket(AsyncWebSocket):
 
     def _end_soon(self) -> None:
         if self._cancel_abort is None:
-            self._cancel_abort = self.server.loop.call_later(self.close_timeout, self.abort)
+            self._cancel_abort = self._loop.call_later(self.close_timeout, self.abort)
 
     def over(self) -> None:
         """See to it that the connection ends soon, without waiting."""

@@ -39,9 +39,9 @@ STARTUP_TROUBLE = re.compile(r"(?m)^Traceback|\w+Warning:|\[ERROR\]")
 # A handler that raises on purpose: its traceback in the log is right.
 DELIBERATE = re.compile(
     r"(?m)^LOG ERROR [^\n]*handler error\nTraceback \(most recent call last\):\n"
-    r"(?:(?: +|During handling|\n)[^\n]*\n)*contract_common\.ContractError: [^\n]*\n"
+    r"(?:(?: |During handling|\n)[^\n]*\n)*contract_common\.ContractError: [^\n]*\n"
 )
-TRACEBACK = r"Traceback \(most recent call last\):\n(?:(?: +|\n)[^\n]*\n)*"
+TRACEBACK = r"Traceback \(most recent call last\):\n(?:(?: |\n)[^\n]*\n)*"
 # One short line for what a peer did wrong.
 PEER_FAULT = r"LOG (WARNING|ERROR) engineio\.\w+: [^\n]{1,300}"
 

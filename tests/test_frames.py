@@ -316,9 +316,9 @@ async def test_we_close_and_the_peer_answers() -> None:
 
 
 @in_loop
-async def test_a_peer_that_does_not_answer_a_close_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_peer_that_does_not_answer_a_close_is_left() -> None:
     async with Peer() as peer:
-        monkeypatch.setattr("engineio.async_drivers._frames.CLOSE_TIMEOUT", 0.05)
+        peer.ws.close_timeout = 0.05
         await peer.ws.close()
         await peer.task
         assert peer.connection.calls[-1] == "abort"
@@ -413,3 +413,14 @@ async def test_a_bad_handshake_is_refused_before_anything_is_accepted() -> None:
             await ws(bad)
     assert not hasattr(ws, "connection")
     await eio.shutdown()
+
+
+@in_loop
+async def test_a_connection_that_ends_after_the_server_has_shut_down() -> None:
+    async with Peer() as peer:
+        peer.ws.end()
+        await peer.eio.shutdown()
+        await peer.feed(wire.close_frame())
+        await peer.task
+        assert peer.reads == [None]
+        assert not peer.connection.is_open
