@@ -304,6 +304,8 @@ _ALL = [
         "granian-asgi",
         *("granian", "--interface", "asgi", "--host", "127.0.0.1", "--port", "{port}"),
         *("--log-level", "warning"),
+        # It may end a WebSocket with a reset.
+        proxy_log="reset by peer.* while proxying upgraded connection",
         tells_clients=True,
     ),
     asgi(
