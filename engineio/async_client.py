@@ -6,17 +6,19 @@ A connection has one task, `read_loop_task`, which reads and runs the handlers (
 
 import asyncio
 import contextvars
+import functools
 import logging
+import math
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Generator, Iterable
 from contextlib import suppress
 from typing import Any
 
 from engineio import base_client, payload
 from engineio import packet as wire
-from engineio.async_dial import AsyncHTTP, check_installed, new_session
+from engineio.async_dial import AsyncHTTP, check_installed, check_options, new_session
 from engineio.async_reader import AsyncReader
 from engineio.base_client import (
     EMPTY_POLL_DELAY,
@@ -37,7 +39,7 @@ from engineio.base_client import (
 from engineio.base_server import printable
 from engineio.driver import load
 from engineio.exceptions import ConnectionError
-from engineio.inbox import MalformedError
+from engineio.inbox import END, MalformedError
 from engineio.packet import Packet
 from engineio.session import Life
 from engineio.settings import POLLING, WEBSOCKET
@@ -140,25 +142,29 @@ class AsyncClient(BaseClient):
         `exceptions.ConnectionError`, with the JSON of the server's answer as second argument if
         there is one; `ValueError` if this client is not disconnected or no transport is valid.
         """
-        if self._is_connecting:
+        if self._is_connecting and not self.loop.loop.is_closed():
             raise ValueError("Client is not in a disconnected state")
+        connection = self._connection
+        if connection is not None and connection.loop.loop.is_closed():
+            self._closed(connection)  # nobody could, when its event loop was closed
         self.transports = self._start_connecting(transports)
+        check_options(self.websocket_extra_options)
+        self.loop = _loop_of(self.driver.loop)(self._stalled)
         self._is_connecting = True
         try:
-            self.loop = self.driver.loop(self._stalled)
             connect = self._connect_polling
             if self.transports[0] == WEBSOCKET:
                 connect = self._connect_websocket
-            try:
-                connection = await connect(url, headers or {}, engineio_path)
-            except BaseException:
-                await self.loop.finish(self._close_session, self._take_session())
-                raise
+            connection = await connect(url, headers or {}, engineio_path)
             await self._run_connect_handler(connection)
             if self.transports[0] == WEBSOCKET:
                 return True
             if connection.life is Life.OPEN and self._may_upgrade():
-                await self._upgrade(connection)
+                try:
+                    await self._upgrade(connection)
+                except BaseException:  # most likely this task is cancelled
+                    await connection.close(False, self.reason.CLIENT_DISCONNECT)
+                    raise
             return None
         finally:
             self._is_connecting = False
@@ -168,6 +174,8 @@ class AsyncClient(BaseClient):
         connection = self._connection or self._last_connection
         if connection is not None:
             await connection.wait()
+        # What the program does at an interruption comes before what follows this.
+        await interruptions.wait()
 
     async def send(self, data: Any) -> None:
         """Send a message, without waiting; nothing happens unless connected.
@@ -219,18 +227,18 @@ class AsyncClient(BaseClient):
     ) -> "AsyncConnection":
         base_url = self._get_engineio_url(url, engineio_path, POLLING)
         self.logger.info("Attempting polling connection to %s", printable(base_url))
-        http = self._open_http(headers)
+        http = await self._open_http(headers)
         try:
             address = base_url + self._get_url_timestamp()
             response = await http.request("GET", address, self.request_timeout)
             response.check()
             opening, packets = read_payload_with_opening(response.body)
+            if response.url != address:
+                url, engineio_path = redirected_endpoint(response.url)
+                base_url = self._get_engineio_url(url, engineio_path, POLLING)
         except BaseException:
-            await http.close()
+            await self.loop.finish(self._close_http, http)
             raise
-        if response.url != address:
-            url, engineio_path = redirected_endpoint(response.url)
-            base_url = self._get_engineio_url(url, engineio_path, POLLING)
         connection = AsyncConnection(self, opening, http, base_url)
         self._open(opening, POLLING, connection)
         connection.start(packets)
@@ -241,7 +249,7 @@ class AsyncClient(BaseClient):
     ) -> "AsyncConnection":
         base_url = self._get_engineio_url(url, engineio_path, WEBSOCKET)
         self.logger.info("Attempting WebSocket connection to %s", printable(base_url))
-        http = self._open_http(headers)
+        http = await self._open_http(headers)
         try:
             ws = await self._dial(base_url, http)
             cancel = self._limit_time(ws.abort)
@@ -256,7 +264,7 @@ class AsyncClient(BaseClient):
             finally:
                 cancel()
         except BaseException:
-            await http.close()
+            await self.loop.finish(self._close_http, http)
             raise
         connection = AsyncConnection(self, opening, http, base_url)
         connection._attach(ws)
@@ -264,22 +272,26 @@ class AsyncClient(BaseClient):
         connection.start([], frames[1:])
         return connection
 
-    def _open_http(self, headers: dict[str, str]) -> AsyncHTTP:
-        if self.http is None:
-            self.http = self.http_factory() if self.http_factory else new_session()
-        return AsyncHTTP(self.http, self.ssl_verify, headers, self.max_http_buffer_size)
+    async def _open_http(self, headers: dict[str, str]) -> AsyncHTTP:
+        if not self.external_http:
+            if self.http_factory is None:
+                self.http = new_session()
+            else:
+                session = self.http_factory()
+                self.http = await session if hasattr(session, "__await__") else session
+        return AsyncHTTP(
+            self.http,
+            self.ssl_verify,
+            headers,
+            self.max_http_buffer_size,
+            is_own=not self.external_http,
+            looks_up_proxy=not self.external_http and self.http_factory is None,
+        )
 
-    def _take_session(self) -> Any:
-        """Return the session if it is ours and to be closed."""
-        if self.external_http:
-            return None
-        session, self.http = self.http, None
-        return session
-
-    async def _close_session(self, session: Any) -> None:
-        if session is not None:
-            with suppress(Exception):  # of somebody else's class
-                await session.close()
+    async def _close_http(self, http: AsyncHTTP) -> None:
+        if http.is_own and self.http is http.session:
+            self.http = None
+        await http.close()
 
     def _limit_time(self, function: Callable[[], Any]) -> Callable[[], None]:
         if self.request_timeout is None:
@@ -327,16 +339,10 @@ class AsyncClient(BaseClient):
         except ConnectionError as error:
             self.logger.warning("WebSocket upgrade failed: %s", printable(str(error.args[0])))
             return
-        except BaseException:
-            await connection.refuse()
-            raise
         cancel = self._limit_time(ws.abort)
         is_done = False
         try:
             is_done = await connection.upgrade(ws, self.request_timeout)
-        except BaseException:
-            await connection.refuse()
-            raise
         finally:
             cancel()
             if not is_done:
@@ -422,10 +428,14 @@ class AsyncConnection(AsyncReader, BaseConnection):
         self._paused = client.create_event()
         self._handled = client.create_event()
         self._network_over = client.create_event()
+        self._over = client.create_event()
         self._probing: Any = None
         self._ends_in: Any = None
         self._task: Any = None
+        self._reads_in: Any = None
+        self._cleans_in: Any = None
         self._polling_task: Any = None
+        self._is_leaving = False
         self._is_aborted = False
         self._empty_polls = 0
 
@@ -444,50 +454,80 @@ class AsyncConnection(AsyncReader, BaseConnection):
         self._may_read.set()
 
     async def _run(self, packets: list[tuple[int, Any]], frames: list[Any]) -> None:
-        client = self.client
         try:
             await self._may_read.wait()
             if packets and self.life is Life.OPEN:
                 with suppress(MalformedError):
                     if role := self._receive(packets, len(packets)):
                         await self._dispatch(role)
-            await self._own(self.ws, frames)
-            if self.ws is not None:
-                await self.ws.linger()
-        except (Exception, asyncio.CancelledError):  # whoever cancels this wants the end
+            if frames and (role := self._receive_frames(self.ws, frames, 0)):
+                await self._dispatch(role)
+            await self._keep_reading()
+        except asyncio.CancelledError:
+            await self._cut_off()
+            raise
+        except Exception:
             await self._connection_ended(self.ws)
             raise
         finally:
-            await self.loop.finish(self._clean_up, client)
+            self._reading_ended()
+            await self._over.wait()
 
-    async def _clean_up(self, client: AsyncClient) -> None:
-        if self.ws is not None:
-            drop(self.ws)
-        self._network_over.set()
-        await self._handled.wait()
-        self.stop_watching()
-        self._abort_poll()
-        await self.http.close()
-        if client._connection is None and client._last_connection is self:
-            await client._close_session(client._take_session())
+    async def _cut_off(self) -> None:
+        """End because the task that reads was cancelled, as `asyncio.run` does with all of them.
+
+        The event loop ends when they have. What is started from now on nobody cancels.
+        """
+        with self.lock:
+            for messages in (self._batch, self._inbox):
+                messages[:] = [message for message in messages if message is END]
+        await self._connection_ended(self.ws)
+        if self._is_read_elsewhere():
+            self._abort()
+        elif self.ws is not None:
+            self.loop.call_later(LAST_POLL_TIME, self.ws.abort)
+        if not await _wait_until(self._handled, time.monotonic() + self.client._flush_time()):
+            if self._ends_in is not None:
+                self._ends_in.cancel()
+            await _wait_until(self._handled, time.monotonic() + LAST_POLL_TIME)
+
+    async def _clean_up(self) -> None:
+        """Wait until the connection is closed, and close what it used."""
+        try:
+            if self.ws is not None:
+                await self.ws.linger()
+            if self._is_leaving:  # the answer to the goodbye may be on its way
+                await self._handled.wait()
+        finally:
+            self.stop_watching()
+            self._abort_poll()
+            if self.ws is not None:
+                drop(self.ws)
+            try:
+                await self.client._close_http(self.http)
+            finally:
+                self._over.set()
 
     async def wait(self) -> None:
         """Wait until all is over."""
+        if self._ends_in is self.loop.current_task():
+            return  # from the disconnect handler
         await self._handled.wait()
         await self._network_over.wait()
         await self._join()
 
     async def _join(self) -> None:
-        if self._task is not self.loop.current_task():
-            await asyncio.wait([self._task], timeout=1.0)
+        """Wait until all is closed and no task is left but for handlers that still wait."""
+        await _wait_until(self._over, time.monotonic() + 1)
+        if not self._running and not self._task.done():
+            await asyncio.wait([self._task], timeout=1)
 
     async def close(self, abort: bool, reason: str) -> None:
         """End the connection from the application's side."""
         if self._claim_close(reason):
             await self._end_by_client(abort, reason)
         elif not abort and self._ends_in is not self.loop.current_task():
-            with suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._handled.wait(), self.client._flush_time())
+            await _wait_until(self._handled, time.monotonic() + self.client._flush_time())
 
     async def refuse(self) -> None:
         """End the connection without a disconnect event: it has never been one."""
@@ -496,6 +536,7 @@ class AsyncConnection(AsyncReader, BaseConnection):
         self.let_read()
 
     async def _end_by_client(self, abort: bool, reason: str | None) -> None:
+        self._is_leaving = True
         self.client.state = "disconnecting"
         # Whoever waits for this may be cancelled; the end goes on.
         await self.loop.finish(self._end_in_task, abort, reason)
@@ -529,10 +570,15 @@ class AsyncConnection(AsyncReader, BaseConnection):
                 # does not), which then is cut off.
                 deadline = min(deadline, time.monotonic() + LAST_POLL_TIME)
             self._close_websocket()
-            if not await _wait_until(self._network_over, deadline):
-                self._abort()
+            await _wait_until(self._network_over, deadline)
         finally:
+            if not self._network_over.is_set():
+                self._abort()
             self._leave()
+
+    def end(self, reason: str) -> None:
+        """End the connection for something that happened to it; the handler runs elsewhere."""
+        self.context.run(super().end, reason)
 
     async def _finish(self, say_goodbye: bool) -> None:
         """Run the disconnect handler of a connection that has ended by itself."""
@@ -561,6 +607,18 @@ class AsyncConnection(AsyncReader, BaseConnection):
     def _start_closing(self, ws: Any, code: int) -> None:
         ws.end(code)
 
+    def _attach(self, ws: Any) -> None:
+        super()._attach(ws)
+        if ws.is_compressed:
+            self._stream = None  # it takes whole messages
+
+    def _push_slowly(self, pkt: Packet) -> bool:
+        is_open = super()._push_slowly(pkt)
+        ws = self.ws
+        if ws is not None and ws.stream.size > self.client.max_send_buffer:
+            self._check_buffer(ws.stream)
+        return is_open
+
     def _put(self, ws: Any, data: Any) -> None:
         ws.put(data)
 
@@ -578,13 +636,25 @@ class AsyncConnection(AsyncReader, BaseConnection):
 
     # -- reading ---------------------------------------------------------------------------------
 
-    async def _own(self, ws: Any, frames: list[Any] | None = None) -> None:
-        if frames and (dispatch := self._receive_frames(ws, frames, 0)):
-            await self._dispatch(dispatch)
-        await super()._own(ws)
+    async def _dispatch(self, role: int) -> None:
+        try:
+            await super()._dispatch(role)
+        except asyncio.CancelledError:
+            if not self._is_read_elsewhere():
+                raise
+            # It was the handler that was meant; or the other task hears of the end as well.
+            task = self.loop.current_task()
+            if hasattr(task, "uncancel"):  # Python 3.11
+                task.uncancel()
+
+    def _is_read_elsewhere(self) -> bool:
+        """Tell whether another task than the one that runs does the reading."""
+        task = self._reads_in
+        return task is not None and task is not self.loop.current_task() and not task.done()
 
     async def _read(self, role: int) -> None:
         """Read and dispatch until the connection ends or somebody else has the role."""
+        self._reads_in = self.loop.current_task()
         if self.ws is None:
             await self._read_polling(role)
         ws = self.ws
@@ -639,8 +709,9 @@ class AsyncConnection(AsyncReader, BaseConnection):
         except asyncio.CancelledError:
             if not self._is_aborted:
                 raise
-            if hasattr(self._task, "uncancel"):  # Python 3.11
-                self.loop.current_task().uncancel()
+            task = self.loop.current_task()
+            if hasattr(task, "uncancel"):  # Python 3.11
+                task.uncancel()
             return self._network_failed(ConnectionError("Aborted"))
         finally:
             self._polling_task = None
@@ -656,10 +727,10 @@ class AsyncConnection(AsyncReader, BaseConnection):
 
     def _network_failed(self, error: Exception) -> int:
         """End the connection because a request failed. Returns a role to dispatch."""
-        role = self._start_end(self.client.reason.TRANSPORT_ERROR)
-        if role:
-            self.client.logger.warning("%s, aborting", printable(str(error.args[0])))
-        return role
+        if self.life is not Life.OPEN:
+            return 0
+        self.client.logger.warning("%s, aborting", printable(str(error.args[0])))
+        return self._start_end(self.client.reason.TRANSPORT_ERROR)
 
     async def _connection_ended(self, ws: Any, reason: str | None = None) -> None:
         """Clean up after the last byte; whoever reads it calls this."""
@@ -671,13 +742,15 @@ class AsyncConnection(AsyncReader, BaseConnection):
             ws.over()
         self._reading_ended()
         if dispatch:
-            await self.loop.finish(self._dispatch, dispatch)
+            self.loop.spawn(self._dispatch, dispatch)
 
     def _reading_ended(self) -> None:
         self._connection_over = True
         if self._owner is not None:
             self._owner.set()
         self._network_over.set()
+        if self._cleans_in is None:
+            self._cleans_in = self.loop.spawn(self._clean_up)
 
     # -- writing ---------------------------------------------------------------------------------
 
@@ -694,20 +767,23 @@ class AsyncConnection(AsyncReader, BaseConnection):
                 response = await self.http.request("POST", self.polling_url, timeout, body)
                 response.check()
         except ConnectionError as error:
-            self._posting_failed()
-            if role := self._network_failed(error):
-                self._abort_poll()  # the GET that waits
-                await self._dispatch(role)
-        except BaseException:
-            self._posting_failed()
+            self._posting_failed(error)
+        except asyncio.CancelledError:
+            self._posting_failed(ConnectionError("The task that sends was cancelled"))
+            raise
+        except Exception as error:  # of a session of somebody else's class
+            self._posting_failed(ConnectionError(str(error)))
             raise
         finally:
             client.write_loop_task = None
 
-    def _posting_failed(self) -> None:
+    def _posting_failed(self, error: Exception) -> None:
         self._take()
         self._posts = False
         self._tell_paused()
+        if role := self._network_failed(error):
+            self._abort_poll()  # the GET that waits
+            self.loop.spawn(self._dispatch, role)
 
     # -- upgrade ---------------------------------------------------------------------------------
 
@@ -720,8 +796,7 @@ class AsyncConnection(AsyncReader, BaseConnection):
             return False
         if not self.start_pause(self._paused.set):
             return False
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._paused.wait(), timeout)
+        await _wait_until(self._paused, math.inf if timeout is None else time.monotonic() + timeout)
         return self.finish_upgrade(ws)
 
     def end_upgrade(self) -> None:
@@ -738,77 +813,146 @@ class Interruptions:
         self._clients: set[AsyncClient] = set()
         self._loop: Any = None
         self._previous: Any = None
+        self._loops_own: Any = None
         self._task: Any = None
 
     def add(self, client: AsyncClient) -> None:
         """Disconnect a client at SIGINT."""
         loop = asyncio.get_running_loop()
-        if self._loop is None:
-            if threading.current_thread() is not threading.main_thread():
-                return
-            previous = signal.getsignal(signal.SIGINT)
-            if previous is signal.SIG_IGN:  # as nohup leaves it
-                return
-            try:
-                loop.add_signal_handler(signal.SIGINT, self.interrupt)
-            except (NotImplementedError, RuntimeError, ValueError):  # Windows; a loop of its own
-                return
-            self._loop, self._previous = loop, previous
+        if self._loop is not None and self._loop.is_closed():
+            self._restore()
+        if self._loop is None and threading.current_thread() is threading.main_thread():
+            self._install(loop)
         if self._loop is loop:
             self._clients.add(client)
 
+    def _install(self, loop: Any) -> None:
+        previous = signal.getsignal(signal.SIGINT)
+        if previous in (signal.SIG_IGN, None):  # as nohup leaves it, or not of Python
+            return
+        if getattr(previous, "__self__", None) is loop:  # uvloop's, with a handler of the program
+            return
+        # The program's handler, if it has given one to the loop. asyncio has no public name for it.
+        self._loops_own = getattr(loop, "_signal_handlers", {}).get(signal.SIGINT)
+        if self._loops_own is not None:
+            loop.add_signal_handler(signal.SIGINT, self.interrupt)
+        else:
+            # Not for the event loop: Ctrl-C shall end a program whose loop is blocked.
+            with suppress(ValueError):  # not in the main interpreter
+                signal.signal(signal.SIGINT, self._handle)
+        self._loop, self._previous = loop, previous
+
     def discard(self, client: AsyncClient) -> None:
         """Forget a client; with the last one, what was there before is there again."""
-        self._clients.discard(client)
-        if self._loop is not None and not self._clients and self._task is None:
-            self._restore()
+        if client in self._clients:
+            self._clients.discard(client)
+            if not self._clients and self._task is None:
+                self._restore()
 
-    def _restore(self) -> Any:
+    def _restore(self) -> None:
         loop, self._loop = self._loop, None
         previous, self._previous = self._previous, None
-        with suppress(RuntimeError):  # the event loop is closed
-            loop.remove_signal_handler(signal.SIGINT)
-        if previous is not None:
-            signal.signal(signal.SIGINT, previous)
-        return previous
+        loops_own, self._loops_own = self._loops_own, None
+        self._task = None
+        self._clients.clear()
+        if loops_own is not None and not loop.is_closed():
+            loop._signal_handlers[signal.SIGINT] = loops_own
+        elif signal.getsignal(signal.SIGINT) == self._handle:
+            # That of asyncio.run (Python 3.11) goes with it.
+            main = getattr(previous, "keywords", {}).get("main_task")
+            is_over = main is not None and main.done()
+            signal.signal(signal.SIGINT, signal.default_int_handler if is_over else previous)
+
+    def _handle(self, number: int, frame: Any) -> None:
+        if self._task is None and self._loop is not None and self._loop.is_running():
+            self._loop.call_soon_threadsafe(self.interrupt)
+        else:  # the user does not want to wait, or it would be in vain
+            self._pass_on()
 
     def interrupt(self) -> None:
         """Disconnect the clients, then do what SIGINT did before there were any."""
         if self._loop is None:
             return
         if self._task is None:
-            self._task = self._loop.create_task(self._disconnect())
-        else:  # the user does not want to wait
+            self._task = self._loop.create_task(self._disconnect(self._loop))
+        else:
             self._pass_on()
 
-    async def _disconnect(self) -> None:
-        for client in list(self._clients):
-            with suppress(Exception):
-                await client.disconnect()
-        # From a callback: what it raises is for whoever runs the event loop.
-        self._loop.call_soon(self._pass_on)
+    async def _disconnect(self, loop: Any) -> None:
+        tasks = [loop.create_task(client.disconnect()) for client in self._clients]
+        try:
+            await asyncio.gather(*tasks, return_exceptions=True)
+        except asyncio.CancelledError:  # the program ends by itself, and these with it
+            await asyncio.gather(*tasks, return_exceptions=True)
+        finally:
+            # From a callback: what it raises is for whoever runs the event loop.
+            loop.call_soon(self._pass_on)
 
     def _pass_on(self) -> None:
         """Do what was done at SIGINT before there were clients."""
-        if self._loop is None:
-            return
-        self._task = None
-        self._clients.clear()
-        previous = self._restore()
-        if callable(previous):
-            previous(signal.SIGINT, None)
-        else:
+        if self._loop is not None:
+            self._restore()
             signal.raise_signal(signal.SIGINT)
+
+    async def wait(self) -> None:
+        """Wait until an interruption that is under way has been passed on."""
+        task = self._task
+        if task is not None and self._loop is asyncio.get_running_loop():
+            await asyncio.wait([task])
 
 
 interruptions = Interruptions()
 async_signal_handler = interruptions.interrupt  # python-engineio's public name
 
 
+class _Begun(Coroutine[Any, Any, Any]):
+    """A coroutine that is cancelled where it waits first, at the earliest.
+
+    Of a task that is cancelled before its first step asyncio runs nothing at all. That happens to
+    what has just been started when the event loop ends, and nobody would clean up after it.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self._coroutine = coroutine
+
+    def send(self, value: Any) -> Any:
+        # From now on the task calls the coroutine's own methods.
+        self.__dict__.update(send=self._coroutine.send, throw=self._coroutine.throw)
+        return self._coroutine.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        waits_for = self.send(None)
+        if waits_for is not None:
+            waits_for._asyncio_future_blocking = False
+        return self._coroutine.throw(*error)
+
+    def close(self) -> None:
+        self._coroutine.close()
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        return self._coroutine.__await__()
+
+
+@functools.cache
+def _loop_of(kind: Any) -> Any:
+    """Return the class of a driver's loops with tasks that always begin."""
+
+    class ClientLoop(kind):  # type: ignore[misc]
+        def spawn(self, function: Callable[..., Any], *args: Any) -> Any:
+            return super().spawn(lambda: _Begun(function(*args)))
+
+    return ClientLoop
+
+
 async def _wait_until(event: Any, deadline: float) -> bool:
     """Wait for an event. Returns False if it was not set in time."""
-    with suppress(asyncio.TimeoutError):
-        await asyncio.wait_for(event.wait(), max(0, deadline - time.monotonic()))
+    # Not asyncio.wait_for: before Python 3.12 it may lose a cancellation.
+    waiting = asyncio.ensure_future(event.wait())
+    try:
+        left = None if deadline == math.inf else max(0, deadline - time.monotonic())
+        await asyncio.wait([waiting], timeout=left)
+    finally:
+        waiting.cancel()
     return bool(event.is_set())
 
 

@@ -7,9 +7,12 @@ wait in here has an end: requests have time limits, and bodies a size.
 import asyncio
 import base64
 import os
+import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 try:
     import aiohttp
@@ -31,6 +34,7 @@ from engineio.base_client import (
     USER_AGENT,
     Response,
     decoded,
+    origin_of,
     redirect_of,
 )
 from engineio.base_server import printable
@@ -44,6 +48,10 @@ _OF_REQUESTS = (
     *("auth", "params", "proxy", "proxy_auth", "proxy_headers", "server_hostname"),
     *("ssl", "ssl_context", "verify_ssl", "fingerprint"),
 )
+# Those that say how to check the server's certificate.
+_OF_TLS = ("ssl", "ssl_context", "verify_ssl", "fingerprint")
+# What is said with the headers of the handshake, or to our side of the protocol.
+_OF_HANDSHAKE = ("compress", "headers", "max_msg_size", "method", "origin", "protocols")
 # What Engine.IO has of its own, or does not need.
 _NOT_NEEDED = (
     *("autoclose", "autoping", "decode_text", "heartbeat", "receive_timeout", "timeout"),
@@ -61,34 +69,55 @@ def check_installed() -> None:
         ) from missing
 
 
+def check_options(options: Mapping[str, Any]) -> None:
+    """Raise `TypeError` for what is no argument of aiohttp's `ws_connect`."""
+    unknown = [n for n in options if n not in (*_OF_REQUESTS, *_OF_HANDSHAKE, *_NOT_NEEDED)]
+    if unknown:
+        raise TypeError(f"not an argument of aiohttp's ws_connect: {', '.join(unknown)}")
+
+
 def new_session() -> Any:
-    """Return a session with the settings of the environment; cookies of IP addresses are kept."""
-    return aiohttp.ClientSession(trust_env=True, cookie_jar=aiohttp.CookieJar(unsafe=True))
+    """Return a session that keeps cookies of IP addresses, too."""
+    return aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
 
 
 class AsyncHTTP:
     """The HTTP side of one connection.
 
-    session: an `aiohttp.ClientSession` or what has its methods; it is not closed.
+    session: an `aiohttp.ClientSession` or what has its methods.
     verify: False not to check certificates; else the session's own setting holds.
     headers: sent with every request; a Cookie among them joins the session's own.
     limit: bytes that an answer may have.
+    is_own: whether `close` closes the session.
+    looks_up_proxy: whether the environment says which proxy to use. A session with `trust_env`
+        does so too, but for each request, and with two hops to a thread.
     """
 
-    def __init__(self, session: Any, verify: bool, headers: Mapping[str, str], limit: int) -> None:
+    def __init__(
+        self,
+        session: Any,
+        verify: bool,
+        headers: Mapping[str, str],
+        limit: int,
+        is_own: bool = False,
+        looks_up_proxy: bool = False,
+    ) -> None:
+        self.session = session
+        self.is_own = is_own
         self._session = session
+        self._proxies: dict[Any, str | None] | None = {} if looks_up_proxy else None
         self._verify = verify
         self._limit = limit
-        self._own: list[Any] = []
-        self.headers: Headers = {"User-Agent": USER_AGENT}
-        if any(name.lower() == "user-agent" for name in (*session.headers, *headers)):
-            self.headers = {}
-        self.headers.update(headers)
+        self._own = [session] if is_own else []
+        self._sessions_proxy: dict[str, Any] = {}
+        usual = {} if "User-Agent" in session.headers else {"User-Agent": USER_AGENT}
+        self.headers: Headers = _merged(usual, headers)
 
     async def close(self) -> None:
-        """Close what this has opened besides the session."""
-        for session in self._own:
-            await session.close()
+        """Close the sessions that are nobody else's."""
+        for session in reversed(self._own):
+            with suppress(Exception):  # of somebody else's class
+                await session.close()
 
     async def request(
         self, method: str, url: str, timeout: float | None, body: bytes | None = None
@@ -99,9 +128,10 @@ class AsyncHTTP:
         fails.
         """
         headers = {"Content-Type": "text/plain;charset=UTF-8"} if body is not None else {}
+        deadline = _deadline(timeout)
         for _ in range(MAX_REDIRECTS):
             try:
-                answer = await self._send(method, url, headers, timeout, data=body)
+                answer = await self._send(method, url, headers, deadline, data=body)
                 async with answer:
                     if answer.status not in REDIRECTS:
                         limit = self._limit if 200 <= answer.status < 300 else MAX_ERROR_BODY
@@ -115,15 +145,24 @@ class AsyncHTTP:
         raise ConnectionError("Too many redirects")
 
     async def _send(
-        self, method: str, url: str, headers: Headers, timeout: float | None, **options: Any
+        self, method: str, url: str, headers: Headers, deadline: float | None, **options: Any
     ) -> Any:
-        if not self._verify:
-            options.setdefault("ssl", False)
+        if not self._verify and not any(name in options for name in _OF_TLS):
+            options["ssl"] = False
+        # All of it, redirects included; for aiohttp 0 is no limit.
+        timeout = None if deadline is None else max(0.001, deadline - time.monotonic())
+        options = {**self._sessions_proxy, **options}
+        if self._proxies is not None:
+            origin = origin_of(url)
+            if origin not in self._proxies:
+                self._proxies[origin] = _proxy_of(origin[0], origin[1] or "")
+            options.setdefault("proxy", self._proxies[origin])
         return await self._session.request(
             method,
             url,
-            headers={**self.headers, **headers},
+            headers=_merged(self.headers, headers),
             allow_redirects=False,
+            raise_for_status=False,  # whatever the session would do: we want the body
             timeout=aiohttp.ClientTimeout(total=timeout),
             **options,
         )
@@ -138,6 +177,9 @@ class AsyncHTTP:
     def _forget_credentials(self) -> None:
         """Go on without what only the origin that was left may know."""
         left = self._session
+        for name in ("proxy", "proxy_auth"):  # aiohttp has no public name for these
+            if value := getattr(left, f"_default_{name}", None):
+                self._sessions_proxy[name] = value
         self._session = aiohttp.ClientSession(
             connector=left.connector,
             connector_owner=False,
@@ -166,21 +208,18 @@ class AsyncHTTP:
         protocol when the handshake is done; what comes is given to the `feed` of what it returns.
         Raises `ConnectionError`, with the server's body if there is one.
         """
-        options = {**extra_options}
-        for name in _NOT_NEEDED:
-            options.pop(name, None)
-        headers = {**_handshake_headers(options), **dict(options.pop("headers", None) or {})}
-        limit = options.pop("max_msg_size", self._limit)
-        method = options.pop("method", "GET")
-        if unknown := [name for name in options if name not in _OF_REQUESTS]:
-            raise TypeError(f"not an argument of aiohttp's ws_connect: {', '.join(unknown)}")
+        options = {name: extra_options[name] for name in _OF_REQUESTS if name in extra_options}
+        headers = _handshake_headers(extra_options)
+        limit = extra_options.get("max_msg_size", self._limit) or sys.maxsize
+        method = extra_options.get("method", "GET")
+        deadline = _deadline(timeout)
         url = "http" + url.removeprefix("ws")
         for _ in range(MAX_REDIRECTS + 1):
             key = base64.b64encode(os.urandom(16)).decode()
             headers["Sec-WebSocket-Key"] = key
             try:
                 answer = await self._send(
-                    method, url, headers, timeout, read_until_eof=False, **options
+                    method, url, headers, deadline, read_until_eof=False, **options
                 )
                 if answer.status not in REDIRECTS:
                     return await _take_over(answer, key, limit, make)
@@ -189,6 +228,11 @@ class AsyncHTTP:
                 raise ConnectionError(f"Connection error: {_describe(error)}") from None
             url = self._follow(url, answer.headers.get("Location"))
         raise ConnectionError("Connection error: too many redirects")
+
+
+def _proxy_of(scheme: str, host: str) -> str | None:
+    """Return the URL of the proxy for a host, as the environment has it."""
+    return None if proxy_bypass(host) else getproxies().get(scheme)
 
 
 async def _read(answer: Any, limit: int) -> bytes:
@@ -209,17 +253,26 @@ def _describe(error: Exception) -> str:
     return printable(str(error)) or type(error).__name__
 
 
-def _handshake_headers(options: dict[str, Any]) -> Headers:
-    """Return the headers of a handshake, and take out of `options` what is said with them."""
+def _handshake_headers(options: Mapping[str, Any]) -> Headers:
     headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
-    if origin := options.pop("origin", None):
+    if origin := options.get("origin"):
         headers["Origin"] = origin
-    if protocols := options.pop("protocols", None):
+    if protocols := options.get("protocols"):
         headers["Sec-WebSocket-Protocol"] = ",".join(protocols)
-    if options.pop("compress", 0):
+    if options.get("compress"):
         offers = _deflate.get_request_params()
         headers["Sec-WebSocket-Extensions"] = build_extension([(_deflate.name, offers)])
-    return headers
+    return _merged(headers, dict(options.get("headers") or {}))
+
+
+def _merged(headers: Mapping[str, str], stronger: Mapping[str, str]) -> Headers:
+    """Return headers of which each has one value, however its name is spelled."""
+    names = {name.lower() for name in stronger}
+    return {**{n: v for n, v in headers.items() if n.lower() not in names}, **stronger}
+
+
+def _deadline(timeout: float | None) -> float | None:
+    return None if timeout is None else time.monotonic() + timeout
 
 
 _deflate = ClientPerMessageDeflateFactory(client_max_window_bits=True)
@@ -232,7 +285,7 @@ async def _take_over(
     if answer.status != 101:
         body = b""
         async with answer:
-            with suppress(ConnectionError):  # too long: the status says enough
+            with suppress(ConnectionError, *_FAILURES):  # too long, or cut off
                 body = await _read(answer, MAX_ERROR_BODY)
         message = f"Connection error: status code {answer.status} in server response"
         raise ConnectionError(message, decoded(body))
@@ -243,6 +296,7 @@ async def _take_over(
         if connection is None:
             raise ConnectionError("Connection error: closed behind the handshake")
         websocket = make(connection.transport, ClientProtocol(limit, extensions))
+        websocket.is_compressed = bool(extensions)
         websocket.answer = answer  # the connection lives as long as this does
         protocol = connection.protocol
         protocol.read_timeout = None
