@@ -126,6 +126,10 @@ class _Seat:
         """Note that the connection has ended."""
         # Sanic would cancel the task, and a handler with it, before it has seen every message.
         self._protocol._task = None
+        # Its timer would keep the connection's objects (11 kB) for up to a minute.
+        timer = getattr(self._protocol, "_callback_check_timeouts", None)
+        if timer is not None:
+            timer.cancel()
         self._websocket.feed_eof()
 
     def end_connection(self, code: int = NORMAL, reason: str = "") -> None:
