@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 BENCH = Path(__file__).resolve().parent
@@ -19,6 +19,7 @@ HOSTS = (
     *("uvicorn", "uvloop", "httptools", "websockets"),
     *("hypercorn", "h11", "wsproto", "aiohttp"),
 )
+CLIENT_PACKAGES = ("requests", "websocket-client", "aiohttp")
 
 
 class UnavailableError(Exception):
@@ -43,6 +44,22 @@ def upstream(gunicorn: str | None = None) -> Path:
     if gunicorn is None:
         requirements[-1] = f"gunicorn=={version('gunicorn')}"
     requirements += [f"{name}=={version(name)}" for name in HOSTS]
+    return _environment(requirements)
+
+
+def upstream_client() -> Path:
+    """Return the python of an environment with python-engineio's clients.
+
+    What they use has the versions of the running environment.
+    """
+    try:
+        packages = [f"{name}=={version(name)}" for name in CLIENT_PACKAGES]
+    except PackageNotFoundError as error:
+        raise UnavailableError(f"{error.name} is not installed") from None
+    return _environment([UPSTREAM, *packages])
+
+
+def _environment(requirements: list[str]) -> Path:
     name = hashlib.sha256("\0".join([sys.version, *requirements]).encode()).hexdigest()[:12]
     venv = BUILD / f"upstream-{name}"
     if not (venv / "complete").exists():

@@ -27,7 +27,7 @@ from typing import Any
 import installations
 import report
 from installations import BENCH, UnavailableError
-from scenarios import ASYNCIO_HOSTS, IDLE_PING_INTERVAL, QUICK, SCENARIOS, Scenario
+from scenarios import ASYNCIO_HOSTS, CLIENT_HOSTS, IDLE_PING_INTERVAL, QUICK, SCENARIOS, Scenario
 from servers import FLOOR, JAVASCRIPT, UPSTREAM, RunningServer, Server, all_servers
 from tqdm import tqdm
 
@@ -164,6 +164,8 @@ class Bench:
         process: RunningServer,
         pace: float | None = None,
     ) -> dict[str, Any]:
+        if scenario.is_of_clients:
+            return self._load_client(scenario, server, process)
         clients = scenario.clients_on(server.host)
         least = JIT_WARM_UP if server.maker == JAVASCRIPT else 0.0
         warm_up = max(self.effort.warm_up, least)
@@ -173,21 +175,34 @@ class Bench:
             options += ["--pace", str(pace)]
         with self._idle_clients(scenario.idle_on(server.host), process):
             command = [*self._command(process), *options]
-            limit = 90 + 10 * self.effort.seconds
             command[1:1] = scenario.arguments
-            try:
-                done = subprocess.run(
-                    command, capture_output=True, text=True, check=False, timeout=limit
-                )
-            except subprocess.TimeoutExpired:
-                raise UnavailableError(f"no answer in {limit:g} s") from None
-        if not done.stdout:
-            raise UnavailableError(f"the load generator failed: {done.stderr.strip()}")
-        answer: dict[str, Any] = json.loads(done.stdout)
+            answer = self._answer(command)
         answer["clients"] = clients
         if not answer.get("count") and not answer.get("opened"):
             kinds = ", ".join(answer.get("err_kinds", {})) or "nothing came back"
             raise UnavailableError(f"failed: {kinds}")
+        return answer
+
+    def _load_client(
+        self, scenario: Scenario, server: Server, process: RunningServer
+    ) -> dict[str, Any]:
+        """Run the clients; they say what it cost them."""
+        command = server.load_command(scenario, process.port)
+        command += ["--clients", str(scenario.clients), "--warm-up", str(self.effort.warm_up)]
+        answer = self._answer([*command, "--seconds", str(self.effort.seconds)])
+        return {**answer, "clients": scenario.clients}
+
+    def _answer(self, command: list[str]) -> dict[str, Any]:
+        limit = 90 + 10 * self.effort.seconds
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=limit
+            )
+        except subprocess.TimeoutExpired:
+            raise UnavailableError(f"no answer in {limit:g} s") from None
+        if not done.stdout:
+            raise UnavailableError(f"the load generator failed: {done.stderr.strip()}")
+        answer: dict[str, Any] = json.loads(done.stdout)
         return answer
 
     def _command(self, process: RunningServer) -> list[str]:
@@ -247,7 +262,7 @@ def select(names: Sequence[str], quick: bool) -> tuple[list[Scenario], list[Serv
     ]
     if wanted_servers:
         keep = set(wanted_servers)
-        if not wanted_servers <= set(ASYNCIO_HOSTS):
+        if not wanted_servers <= {*ASYNCIO_HOSTS, *CLIENT_HOSTS}:
             keep.add(JAVASCRIPT)
         servers = [each for each in servers if each.host in keep or each.maker in keep]
     elif quick:

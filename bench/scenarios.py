@@ -1,4 +1,4 @@
-"""What is measured, and what issues 3 and 4 ask of it."""
+"""What is measured, and what issues 3, 4 and 5 ask of it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ IDLE_PING_INTERVAL = 3.0  # seconds
 THREADED_CLIENTS = 500  # instead of 2,000 where each client needs a thread
 COLUMNS = ("gevent", "eventlet", "gunicorn-gthread")  # the columns of issue 3's table
 ASYNCIO_HOSTS = ("uvicorn", "hypercorn", "aiohttp")  # for which issue 4 has one number a scenario
+CLIENT_HOSTS = ("client", "async-client")  # no servers: Client and AsyncClient
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class Scenario:
     targets: Targets = field(default_factory=Targets)
 
     @property
+    def is_of_clients(self) -> bool:
+        """Whether this is about clients and not about servers."""
+        return self.arguments[0] == "load-client"
+
+    @property
     def counts_connections(self) -> bool:
         """Whether this is about connections and not about the messages on them."""
         return self.arguments[0] in ("ws-connect", "idle")
@@ -94,6 +100,7 @@ _ECHO_1 = _targets((6.5, 4.5, 6), asyncio=2, ws=1)
 _ECHO_16 = _targets((11, 8, 15), asyncio=2.5, eiows=1)
 _ECHO_64K = _targets((5, 5, 5), ws=1)
 _IDLE_MEMORY = Targets(upstream=_by_host(3, 3, 3, asyncio=2))
+_CLIENT = Targets(upstream=dict.fromkeys(CLIENT_HOSTS, 3))
 _KINDS = {
     "": ("text", ("--fill", "text")),
     "-json": ("JSON text", ("--fill", "json")),
@@ -175,9 +182,29 @@ def _all() -> list[Scenario]:
             unit="upgrades per CPU second",
             targets=Targets(gevent={"gevent_uwsgi": 0.85}),
         ),
+        *_of_clients(),
         *_latency(),
         *_idle(WEBSOCKET),
         *_idle(POLLING),
+    ]
+
+
+def _of_clients() -> list[Scenario]:
+    return [
+        Scenario(
+            name=f"client-{short}-{depth}",
+            title=f"a client's {transport} echo, text, 32 B, {depth} in flight",
+            arguments=("load-client", "--depth", str(depth), "--size", "32"),
+            transport=transport,
+            unit="messages per CPU second of the client",
+            clients=10,
+            targets=_CLIENT if transport == WEBSOCKET else Targets(),
+        )
+        for short, transport, depth in (
+            ("ws", WEBSOCKET, 1),
+            ("ws", WEBSOCKET, 16),
+            ("poll", POLLING, 16),
+        )
     ]
 
 

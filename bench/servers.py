@@ -13,7 +13,7 @@ from typing import Any
 
 import installations
 from installations import BENCH, BUILD, GUNICORN_WITH_EVENTLET, UnavailableError
-from scenarios import ASYNCIO_HOSTS, WEBSOCKET, Scenario
+from scenarios import ASYNCIO_HOSTS, CLIENT_HOSTS, WEBSOCKET, Scenario
 
 APPS = BENCH / "apps"
 START_TIMEOUT = 20.0  # seconds
@@ -29,6 +29,9 @@ ASYNC_MODES = {
     "uvicorn": "asgi",
     "hypercorn": "asgi",
     "aiohttp": "aiohttp",
+    # What clients talk to.
+    "client": "gevent",
+    "async-client": "gevent",
 }
 WORKERS = {
     "gunicorn-gthread": ("-k", "gthread", "--threads", "1200"),
@@ -55,6 +58,8 @@ class Server:
 
     def lacks(self, scenario: Scenario) -> str | None:
         """Return why this server does not take part in a scenario, None if it does."""
+        if (self.host in CLIENT_HOSTS) is not scenario.is_of_clients:
+            return NO_ROW
         if self.maker == FLOOR:
             if scenario.idle or scenario.paced or scenario.same_run_as:
                 return NO_ROW
@@ -79,6 +84,9 @@ class Server:
             if self.host == "eiows":
                 installations.eiows()
             return ["node", str(installations.javascript() / "server.mjs"), self.host, str(port)]
+        if self.host in CLIENT_HOSTS:
+            self.load_command(scenario, port)
+            return [sys.executable, str(APPS / "launch.py"), "gevent", str(port), "echo"]
         python = str(self._python())
         if self.host in ASYNCIO_HOSTS:
             return self._asyncio_command(python, port)
@@ -106,6 +114,14 @@ class Server:
                 f"{module}:app",
             ]
         return [python, str(APPS / "launch.py"), self.host, str(port), module]
+
+    def load_command(self, scenario: Scenario, port: int) -> list[str]:
+        """Return what runs the clients.  Raises `UnavailableError` if it cannot be installed."""
+        python = installations.upstream_client() if self.maker == UPSTREAM else sys.executable
+        return [
+            *(str(python), str(APPS / "load_client.py"), self.host, *scenario.arguments[1:]),
+            *("--transport", scenario.transport.lower(), "--url", f"http://127.0.0.1:{port}"),
+        ]
 
     def _asyncio_command(self, python: str, port: int) -> list[str]:
         module = "echo_asyncio"
@@ -146,7 +162,12 @@ class Server:
 def all_servers() -> list[Server]:
     """Return every server, in the order of the table."""
     return [
-        *(Server(maker, host) for host in ASYNC_MODES for maker in (OURS, UPSTREAM, FLOOR)),
+        *(
+            Server(maker, host)
+            for host in ASYNC_MODES
+            for maker in (OURS, UPSTREAM, FLOOR)
+            if host not in CLIENT_HOSTS or maker != FLOOR
+        ),
         *(Server(JAVASCRIPT, engine) for engine in ("ws", "eiows")),
     ]
 
