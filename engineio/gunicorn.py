@@ -62,7 +62,7 @@ HEARTBEAT = 1.0  # seconds between signs of life to the arbiter, as gunicorn's o
 ACCEPT_PAUSE = 1.0  # seconds without accepting when the process is out of descriptors or memory
 HANDSHAKE_TIMEOUT = 10.0  # seconds for a TLS handshake; a silent peer must not hold a slot
 FIRST_REQUEST_TIMEOUT = 2.0  # seconds for it once the worker stops; gunicorn's default keepalive
-QUIT_TIMEOUT = 2.0  # seconds after SIGINT for applications to notice, and to end requests themselves
+QUIT_TIMEOUT = 2.0  # seconds after SIGINT for applications to notice, and to end requests
 CLEANUP_TIMEOUT = 1.0  # seconds that killed requests have for their `finally` clauses
 SENDFILE_BLOCK = 65536  # bytes read from a file at a time
 
