@@ -75,7 +75,7 @@ class AsyncServer(BaseServer):
         # The loop before this one has ended, and its tasks with it.
         for socket in self.manager.all():
             socket.life = Life.CLOSED
-            self.manager.remove(socket.sid)
+            self.forget(socket)
             self.heartbeat.discard(socket.sid)
         self.service_task_handle = None
         loop = self.loop = self.driver.loop(self._warn_of_stall)
@@ -258,6 +258,7 @@ class AsyncServer(BaseServer):
         try:
             await socket.handle_post_request(request.environ)
         except ContentTooLongError:
+            self.admission.count("refused", "max_http_buffer_size")
             return response.empty(413)
         except BadLengthError as error:
             self.log_fault(socket.sid, error)
@@ -280,7 +281,8 @@ class AsyncServer(BaseServer):
         socket = AsyncSocket(self, self.generate_id())
         upgrades = self._upgrades(socket.sid, decision.transport)
         socket.push(self._open_packet(socket.sid, upgrades))
-        self.manager.add(socket)
+        if refusal := self._admit(socket, environ):
+            return self._refuse(refusal, request), None
         accepted = False
         try:
             verdict = await self._trigger_event("connect", socket.sid, environ)
@@ -288,10 +290,12 @@ class AsyncServer(BaseServer):
         finally:
             if not accepted:
                 socket.life = Life.CLOSED
-                self.manager.remove(socket.sid)
+                self.forget(socket)
         if not accepted:
             self.logger.warning("Application rejected connection")
+            self.admission.count("refused", "connect handler")
             return self._unauthorized(verdict), None
+        self.admission.count("connects", decision.transport)
         if is_websocket:
             try:
                 return _WebSocketOver(await socket.handle_get_request(environ)), None
@@ -369,6 +373,7 @@ class AsyncServer(BaseServer):
                 await event.wait(wait + min(SLACK, self.ping_timeout / 20))
             if server_stops is not None and server_stops():
                 self._disconnect_for_stop()
+            self._limit_send_buffers()
             now = time.monotonic()
             stalled = self._was_stalled(due, now)
             self.log_info = self.logger.isEnabledFor(logging.INFO)

@@ -12,14 +12,21 @@ from typing import Any, TypeVar, overload
 
 from engineio import packet as wire
 from engineio import payload, response
+from engineio.admission import Admission
 from engineio.driver import AsyncDriver, Driver, choose
 from engineio.exceptions import PacketError, ProtocolError
 from engineio.heartbeat import Heartbeat
 from engineio.manager import Manager
 from engineio.packet import Packet
-from engineio.request import Environ, Reject, Request, positional_arguments
+from engineio.request import (
+    Environ,
+    Reject,
+    Request,
+    client_address,
+    positional_arguments,
+)
 from engineio.response import Headers, Response
-from engineio.settings import VALID_TRANSPORTS, WEBSOCKET, Settings
+from engineio.settings import NEW_OPTIONS, VALID_TRANSPORTS, WEBSOCKET, Settings
 
 Handler = TypeVar("Handler", bound=Callable[..., Any])
 
@@ -29,7 +36,7 @@ default_logger = logging.getLogger("engineio.server")
 PASSED_BY_OTHERS = {"message_queue"}
 
 SID_RANDOM_BYTES = 12  # 96 bits, as many as python-engineio's; 3 bytes more tell processes apart
-STOP_CHECK = 0.5  # seconds between looks whether the web server has begun to stop
+SERVICE_CHECK = 0.5  # seconds between looks at what nothing tells: a server that stops, buffers
 FAREWELL_TIME = 30.0  # seconds a client may take to fetch the packet that says it was closed
 
 _LOG_DATA = 200  # characters of a packet's data that are logged
@@ -87,7 +94,7 @@ class BaseServer(Settings):
             "async_handlers": async_handlers,
             "transports": transports,
         }
-        for option in ("max_send_buffer", "upgrade_timeout", "per_message_deflate"):
+        for option in NEW_OPTIONS:
             if option in kwargs:
                 options[option] = kwargs.pop(option)
         for option, value in options.items():
@@ -109,6 +116,7 @@ class BaseServer(Settings):
         self._mode_is_open = async_mode is None
         self._use(*choose(async_mode, self.async_modes()))
         self.heartbeat = Heartbeat(self.driver.lock())
+        self.admission = Admission(self.driver.lock())
         self._set_up()
         unknown = sorted(set(kwargs) - PASSED_BY_OTHERS)
         if unknown:
@@ -143,6 +151,23 @@ class BaseServer(Settings):
     def sids(self) -> tuple[str, ...]:
         """The clients that are connected now: a copy, safe to go through while they come and go."""
         return tuple(socket.sid for socket in self.manager.all() if socket.connected)
+
+    def stats(self) -> dict[str, Any]:
+        """Return numbers for a monitoring system.
+
+        - ``clients``: those connected now, by transport.
+        - ``send_buffer``: bytes that wait for them.
+        - ``connects``: clients let in since the start, by the transport they began with.
+        - ``disconnects``: clients that went, by reason.
+        - ``refused``: requests that were refused, by the option or rule that they came up against.
+        """
+        sockets = [socket for socket in self.manager.all() if socket.connected]
+        websockets = sum(socket.upgraded for socket in sockets)
+        return {
+            "clients": {"polling": len(sockets) - websockets, "websocket": websockets},
+            "send_buffer": sum(socket.unsent for socket in sockets),
+            **self.admission.totals(),
+        }
 
     @overload
     def on(self, event: str) -> Callable[[Handler], Handler]: ...
@@ -230,14 +255,51 @@ class BaseServer(Settings):
             raise KeyError("Session is disconnected")
         return socket
 
+    # -- who comes and goes ----------------------------------------------------------------------
+
+    def _admit(self, socket: Any, environ: Environ) -> Reject | None:
+        """Take a new session in, or return why not."""
+        admitted = self.admission.admit(self, client_address(environ, self), time.monotonic())
+        if isinstance(admitted, Reject):
+            return admitted
+        socket.admitted = admitted
+        self.manager.add(socket)
+        return None
+
+    def forget(self, socket: Any) -> None:
+        """Take a session out that has ended."""
+        self.manager.remove(socket.sid)
+        admitted, socket.admitted = socket.admitted, None
+        if admitted is not None:
+            self.admission.leave(admitted)
+
     # -- heartbeat -----------------------------------------------------------------------------
 
     def _service_wait(self, due: float | None, looks_for_stop: bool) -> float | None:
         """Return how long the heartbeat loop may sleep, in seconds; None: until it is woken."""
         wait = None if due is None else due - time.monotonic()
-        if looks_for_stop:
-            wait = STOP_CHECK if wait is None else min(wait, STOP_CHECK)
+        if looks_for_stop or self.max_total_send_buffer is not None:
+            wait = SERVICE_CHECK if wait is None else min(wait, SERVICE_CHECK)
         return wait
+
+    def _limit_send_buffers(self) -> None:
+        """Disconnect the slowest clients if too much waits for all of them together."""
+        limit = self.max_total_send_buffer
+        if limit is None:
+            return
+        buffers = [(socket.unsent, socket) for socket in self.manager.all()]
+        total = sum(unsent for unsent, _ in buffers)
+        if total <= limit:
+            return
+        for unsent, socket in sorted(buffers, key=lambda each: each[0], reverse=True):
+            self._log_error_once(
+                f"{socket.sid}: {unsent} bytes wait for it, {total} for all clients",
+                "max_total_send_buffer",
+            )
+            socket.overflow()
+            total -= unsent
+            if total <= limit:
+                break
 
     def _disconnect_for_stop(self) -> None:
         """Have every client disconnected (server shutdown), without waiting for that."""
@@ -305,6 +367,7 @@ class BaseServer(Settings):
 
     def _refuse(self, reject: Reject, request: Request) -> Response:
         code, message = reject.error
+        self.admission.count("refused", reject.log_key)
         self._log_error_once(f"{message}: {_describe(request)}", reject.log_key)
         if reject.status == 405:
             return self._method_not_found()

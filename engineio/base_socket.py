@@ -37,6 +37,8 @@ class BaseSocket(Inbox, Session):
 
     # As in Session, what few ever change.
     last_ping: float | None = None
+    admitted: str | None = None
+    """What the server's `Admission` counts it as, as long as it does."""
     _probing: Any = None
 
     _reason_of_close = "client disconnect"
@@ -103,20 +105,28 @@ class BaseSocket(Inbox, Session):
         if waiter is not None:
             waiter()
         if is_full:
-            self._overflow()
+            self.overflow()
         return True
 
     def _check_buffer(self, stream: Any) -> None:
         if stream.size > self.server.max_send_buffer:
             stream.flush()  # what was only gathered for one write is not the client's fault
             if stream.size > self.server.max_send_buffer:
-                self._overflow()
-                stream.abort()
+                self.overflow()
 
-    def _overflow(self) -> None:
+    @property
+    def unsent(self) -> int:
+        """Bytes that wait to be sent."""
+        websocket = self.ws
+        return self.buffered if websocket is None else websocket.stream.size
+
+    def overflow(self) -> None:
+        """End the session since too much waits to be sent."""
         with self.lock:
             self.take()
         self.end(self.server.reason.SEND_BUFFER_FULL)
+        if self.ws is not None:
+            self.ws.stream.abort()  # nothing that waits is to wait on
 
     def _wake(self) -> None:
         with self.lock:
@@ -169,7 +179,8 @@ class BaseSocket(Inbox, Session):
                 self.enqueue(CLOSE_PACKET)
                 server.manager.leave(self)
                 server.plan_farewell(self.sid)
-        server.manager.remove(self.sid)
+        server.forget(self)
+        server.admission.count("disconnects", self.reason or server.reason.TRANSPORT_ERROR)
         if self.ws is not None and say_goodbye:
             self._put(self.ws, CLOSE_PACKET.encode())
         self._close_websocket()

@@ -7,7 +7,9 @@ body is read. It changes nothing and waits for nothing.
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from inspect import Parameter, signature
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any, Generic, Protocol, TypeVar
 from urllib.parse import parse_qs
 
@@ -26,6 +28,8 @@ BAD_HANDSHAKE_METHOD = (2, "Bad handshake method")
 BAD_REQUEST = (3, "Bad request")
 BAD_ORIGIN = (3, "Not an accepted origin")
 UNSUPPORTED_VERSION = (5, "Unsupported protocol version")
+TOO_MANY_CLIENTS = (3, "Too many clients")
+TOO_MANY_REQUESTS = (3, "Too many requests")
 
 _DIGITS = re.compile(r"[0-9]{1,19}")
 _JSONP_INDEX = re.compile(r"[0-9]{1,20}")
@@ -229,6 +233,48 @@ def content_length(environ: Environ) -> int | None:
     return int(declared)
 
 
+# -- addresses -------------------------------------------------------------------------------
+
+
+def client_address(environ: Environ, settings: Settings) -> str:
+    """Return the address a request comes from, "" where that can't be told (a Unix socket).
+
+    It is that of the connection, unless that is one of `trusted_proxies`: then the last address in
+    X-Forwarded-For that is none of them.
+    """
+    address: str = environ.get("REMOTE_ADDR") or ""
+    proxies = settings.trusted_proxies
+    if not proxies or not is_trusted(address, proxies):
+        return address
+    for hop in reversed(environ.get("HTTP_X_FORWARDED_FOR", "").split(",")):
+        found = hop.strip()
+        if parse_address(found) is None:
+            break  # a trusted proxy would not have put that there
+        address = found
+        if not is_trusted(address, proxies):
+            break
+    return address
+
+
+@lru_cache(1024)
+def is_trusted(address: str, proxies: tuple[str, ...]) -> bool:
+    """Tell whether an address is among addresses and networks; "" stands for a Unix socket."""
+    if not address:
+        return "" in proxies
+    found = parse_address(address)
+    return found is not None and any(found in ip_network(proxy) for proxy in proxies if proxy)
+
+
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """Return an IP address, or None for a text that is none."""
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+    # As a server that listens on both kinds sees an IPv4 address.
+    return getattr(address, "ipv4_mapped", None) or address
+
+
 # -- origins ---------------------------------------------------------------------------------
 
 
@@ -242,13 +288,20 @@ def _same_site(scheme: str, host: str) -> str:
     return f"{scheme}://{host.removesuffix(DEFAULT_PORTS.get(scheme, ' '))}"
 
 
-def own_origins(environ: Environ) -> list[str]:
-    """Return the origins that count as this server's own: its URL, also as a proxy names it."""
+def own_origins(environ: Environ, trusted_proxies: tuple[str, ...] | None = None) -> list[str]:
+    """Return the origins that count as this server's own: its URL, also as a proxy names it.
+
+    A page cannot set these headers across sites, so without `trusted_proxies` whoever sends them
+    is believed.
+    """
     scheme = environ.get("wsgi.url_scheme", "http")
     host = environ.get("HTTP_HOST")
     if not host:
         return []
     origins = [_same_site(scheme, host)]
+    peer = environ.get("REMOTE_ADDR") or ""
+    if trusted_proxies is not None and not is_trusted(peer, trusted_proxies):
+        return origins
     proto = _first(environ.get("HTTP_X_FORWARDED_PROTO"))
     if proto is not None:
         proto = PAGE_SCHEMES.get(proto.lower(), proto)
@@ -270,7 +323,7 @@ def origin_allowed(environ: Environ, settings: Settings) -> bool:
         return True
     if allowed is None:
         scheme, _, host = origin.partition("://")
-        return _same_site(scheme, host) in own_origins(environ)
+        return _same_site(scheme, host) in own_origins(environ, settings.trusted_proxies)
     if isinstance(allowed, str):
         return allowed in ("*", origin)
     if callable(allowed):

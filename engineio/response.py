@@ -22,6 +22,8 @@ STATUS_LINES = {
     401: "401 UNAUTHORIZED",
     405: "405 METHOD NOT FOUND",
     413: "413 Content Too Large",
+    429: "429 Too Many Requests",
+    503: "503 Service Unavailable",
 }
 
 TEXT = "text/plain; charset=UTF-8"

@@ -67,6 +67,18 @@ class Server(BaseServer):
     :param transports: The transports to offer, "polling" and "websocket"; default both.
     :param max_send_buffer: How much may wait for one client before it is disconnected (send
         buffer full), default 16 MiB.
+    :param max_total_send_buffer: How much may wait for all clients together before the slowest are
+        disconnected (send buffer full), default None: no limit but each client's. Looked at twice
+        a second.
+    :param max_clients: How many clients there may be; beyond, handshakes get a 503. Default None:
+        any number.
+    :param max_clients_per_address: How many of them may come from one address (of IPv6: one /64
+        network); beyond, 429. Default None: any number.
+    :param max_handshakes_per_address: How many handshakes a second an address may make; beyond,
+        429. Default None: any number.
+    :param trusted_proxies: Addresses and networks whose forwarded headers count, "" for a Unix
+        socket: X-Forwarded-For in the limits per address, X-Forwarded-Proto and -Host in the
+        same-origin check. Default None: the former of nobody, the latter of everybody.
     :param upgrade_timeout: How long a WebSocket may take to replace polling, default 10.
     :param per_message_deflate: Whether WebSocket compression is negotiated, default False; a
         mapping gives the arguments of `websockets`' `ServerPerMessageDeflateFactory`.
@@ -247,6 +259,7 @@ class Server(BaseServer):
         try:
             socket.handle_post_request(request.environ)
         except ContentTooLongError:
+            self.admission.count("refused", "max_http_buffer_size")
             return response.empty(413)
         except BadLengthError as error:
             self.log_fault(socket.sid, error)
@@ -270,7 +283,8 @@ class Server(BaseServer):
         socket = Socket(self, self.generate_id())
         upgrades = self._upgrades(socket.sid, decision.transport) if connection else []
         socket.push(self._open_packet(socket.sid, upgrades))
-        self.manager.add(socket)
+        if refusal := self._admit(socket, environ):
+            return self._refuse(refusal, request)
         accepted = False
         try:
             verdict = self._trigger_event("connect", socket.sid, environ)
@@ -278,10 +292,12 @@ class Server(BaseServer):
         finally:
             if not accepted:
                 socket.life = Life.CLOSED
-                self.manager.remove(socket.sid)
+                self.forget(socket)
         if not accepted:
             self.logger.warning("Application rejected connection")
+            self.admission.count("refused", "connect handler")
             return self._unauthorized(verdict)
+        self.admission.count("connects", decision.transport)
         if is_websocket:
             try:
                 websocket: list[bytes] = socket.handle_get_request(environ, start_response)
@@ -383,6 +399,7 @@ class Server(BaseServer):
                 event.wait(wait)
             if server_stops is not None and server_stops():
                 self._disconnect_for_stop()
+            self._limit_send_buffers()
             now = time.monotonic()
             stalled = self._was_stalled(due, now)
             self.log_info = self.logger.isEnabledFor(logging.INFO)

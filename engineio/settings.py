@@ -6,7 +6,8 @@ Options are plain attributes of the server that applications also set after cons
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from math import isfinite
+from ipaddress import ip_network
+from math import inf, isfinite
 from typing import Any
 
 from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
@@ -14,6 +15,12 @@ from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFact
 POLLING = "polling"
 WEBSOCKET = "websocket"
 VALID_TRANSPORTS = [POLLING, WEBSOCKET]
+
+# Options that python-engineio does not have.
+NEW_OPTIONS = (
+    *("max_send_buffer", "max_total_send_buffer", "upgrade_timeout", "per_message_deflate"),
+    *("max_clients", "max_clients_per_address", "max_handshakes_per_address", "trusted_proxies"),
+)
 
 UPGRADE_TIMEOUT = 10.0  # seconds; engine.io's upgradeTimeout default
 MAX_SEND_BUFFER = 16 * 1024 * 1024  # bytes per client
@@ -36,6 +43,37 @@ def _size(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise ValueError(f"{name} must be a number of bytes, not {value!r}")
     return value
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
+        raise ValueError(f"{name} must be None or a number, not {value!r}")
+    return value
+
+
+def _rate(name: str, value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < inf:
+        raise ValueError(f"{name} must be None or a number per second, not {value!r}")
+    return value
+
+
+def _optional_size(name: str, value: Any) -> int | None:
+    return None if value is None else _size(name, value)
+
+
+def _addresses(name: str, value: Any) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    addresses = (value,) if isinstance(value, str) else tuple(value)
+    for address in addresses:
+        try:
+            if address != "":
+                ip_network(address)
+        except ValueError as error:
+            raise ValueError(f"{name} must be addresses or networks: {error}") from None
+    return addresses
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -103,6 +141,11 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "ping_timeout": _seconds,
     "max_http_buffer_size": _size,
     "max_send_buffer": _size,
+    "max_total_send_buffer": _optional_size,
+    "max_clients": _count,
+    "max_clients_per_address": _count,
+    "max_handshakes_per_address": _rate,
+    "trusted_proxies": _addresses,
     "upgrade_timeout": _seconds,
     "allow_upgrades": _flag,
     "http_compression": _flag,
@@ -127,6 +170,11 @@ class Settings:
     ping_timeout: float = 20
     max_http_buffer_size: int = 1_000_000
     max_send_buffer: int = MAX_SEND_BUFFER
+    max_total_send_buffer: int | None = None
+    max_clients: int | None = None
+    max_clients_per_address: int | None = None
+    max_handshakes_per_address: float | None = None
+    trusted_proxies: tuple[str, ...] | None = None
     upgrade_timeout: float = UPGRADE_TIMEOUT
     allow_upgrades: bool = True
     http_compression: bool = True

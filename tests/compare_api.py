@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from engineio.settings import Settings
+from engineio.settings import NEW_OPTIONS, Settings
 from environments import ROOT, packages
 
 UPSTREAM = "python-engineio==4.15.1"
@@ -54,7 +54,7 @@ CLASSES: list[tuple[str, str | None, list[str]]] = [
         "Server",
         "AsyncServer",
         [
-            *("broadcast", "sids", "max_send_buffer", "upgrade_timeout", "per_message_deflate"),
+            *("broadcast", "sids", "stats", *NEW_OPTIONS),
             *("reason.PARSE_ERROR", "reason.SEND_BUFFER_FULL", "reason.SERVER_SHUTDOWN"),
         ],
     ),
@@ -73,7 +73,7 @@ CLASSES: list[tuple[str, str | None, list[str]]] = [
     ("payload.Payload", None, []),
 ]
 # Options of servers that come through `**kwargs`.
-NEW_OPTIONS = ["max_send_buffer", "upgrade_timeout", "per_message_deflate", "client_manager"]
+MORE_OPTIONS = [*NEW_OPTIONS, "client_manager"]
 
 
 def theirs() -> Api:
@@ -151,7 +151,7 @@ def _wrong_parameters(was: Entry, now: Entry) -> Iterator[str]:
 
 def tables(old: Api, new: Api) -> str:
     """The tables of docs/migration.md."""
-    parts = [_options(old, new, "Server", NEW_OPTIONS), _options(old, new, "Client", [])]
+    parts = [_options(old, new, "Server", MORE_OPTIONS), _options(old, new, "Client", [])]
     parts += [_class_table(old, new, *shown) for shown in CLASSES]
     return "\n".join(parts)
 

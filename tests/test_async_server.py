@@ -871,3 +871,26 @@ def test_logger_is_asked_for_each_request(caplog: pytest.LogCaptureFixture) -> N
 
     asyncio.run(main())
     assert any("Received packet MESSAGE data hello" in record.message for record in caplog.records)
+
+
+# -- limits
+
+
+@in_loop
+async def test_limits() -> None:
+    async with Site(max_clients=2, max_total_send_buffer=1000) as site:
+        small, large = await site.polling(), await site.polling()
+        answer = await handshake(site.app).answer()
+        assert (answer.status, answer.body) == (503, b'{"code":3,"message":"Too many clients"}')
+        await site.eio.send(small.sid, "x" * 500)
+        await site.eio.send(large.sid, "x" * 800)
+        assert await site.event() == ("disconnect", "send buffer full")
+        assert await small.poll() == ["4" + "x" * 500]
+        await site.polling()
+        assert site.eio.stats() == {
+            "clients": {"polling": 2, "websocket": 0},
+            "send_buffer": 0,
+            "connects": {"polling": 3},
+            "disconnects": {"send buffer full": 1},
+            "refused": {"max_clients": 1},
+        }

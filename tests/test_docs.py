@@ -45,7 +45,7 @@ import pytest
 import engineio
 import rigs
 import wire
-from engineio.settings import Settings
+from engineio.settings import NEW_OPTIONS, Settings
 from environments import ROOT, environment
 
 DOCS = ROOT / "docs"
@@ -568,8 +568,7 @@ def test_the_table_of_options_is_true() -> None:
     signature = inspect.signature(engineio.Server).parameters
     true = {name: each.default for name, each in signature.items() if name != "kwargs"}
     settings = vars(Settings)
-    added = ("max_send_buffer", "upgrade_timeout", "per_message_deflate")
-    true |= {name: settings[name] for name in added}
+    true |= {name: settings[name] for name in NEW_OPTIONS}
     assert told == {**true, "client_manager": None}
 
 
@@ -583,6 +582,7 @@ def test_the_table_of_client_options_is_whole() -> None:
 
 # Methods without an underscore that only this package's own modules are to call.
 INTERNAL = {
+    "forget",
     *("find_connection", "handle_message", "log_fault", "log_packet", "plan_farewell", "wake_at"),
     *("driver", "loop"),
 }

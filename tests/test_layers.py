@@ -19,7 +19,7 @@ if not DRIVERS.is_dir():  # an installed package
 ORDER = [
     # Layer 0: pure.
     *("exceptions", "json", "packet", "payload", "settings", "session", "heartbeat"),
-    *("request", "response", "static_files", "websocket", "inbox"),
+    *("request", "admission", "response", "static_files", "websocket", "inbox"),
     # Layer 1: shared by sync and async, never waits.
     *("driver", "manager", "base_app", "base_server", "base_socket", "base_client"),
     # Layer 2: shells.

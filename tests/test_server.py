@@ -972,3 +972,62 @@ def test_the_level_may_change(
     app.poll(sid)
     app.eio.send(sid, "loud")
     assert "Sending packet MESSAGE data loud" in caplog.text
+
+
+# -- limits
+
+
+def test_max_clients(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    app = make(max_clients=1)
+    sid = app.open()
+    for _ in range(2):
+        answer = app.request("GET", "EIO=4&transport=polling")
+        assert answer.status == "503 Service Unavailable"
+        assert json.loads(answer.body) == {"code": 3, "message": "Too many clients"}
+    assert len(loud(caplog)) == 1
+    app.eio.disconnect(sid)
+    assert app.event()[0] == "disconnect"
+    app.open()
+    assert app.eio.stats() == {
+        "clients": {"polling": 1, "websocket": 0},
+        "send_buffer": 0,
+        "connects": {"polling": 2},
+        "disconnects": {"server disconnect": 1},
+        "refused": {"max_clients": 2},
+    }
+
+
+def test_limits_per_address(make: Make) -> None:
+    app = make(max_clients_per_address=1, trusted_proxies="10.0.0.1")
+    behind = {"REMOTE_ADDR": "10.0.0.1", "HTTP_X_FORWARDED_FOR": "192.0.2.1"}
+    app.open(**behind)
+    answer = app.request("GET", "EIO=4&transport=polling", REMOTE_ADDR="192.0.2.1")
+    assert answer.status == "429 Too Many Requests"
+    app.open(REMOTE_ADDR="192.0.2.2")
+    app.eio.max_clients_per_address = None
+    app.eio.max_handshakes_per_address = 1e-9
+    app.open(REMOTE_ADDR="192.0.2.3")
+    answer = app.request("GET", "EIO=4&transport=polling", REMOTE_ADDR="192.0.2.3")
+    assert answer.status == "429 Too Many Requests"
+    refused = {"max_clients_per_address": 1, "max_handshakes_per_address": 1}
+    assert app.eio.stats()["refused"] == refused
+
+
+def test_a_client_that_the_handler_rejects_takes_no_place(make: Make) -> None:
+    app = make(max_clients=1)
+    app.eio.on("connect", lambda sid, environ: False)
+    for _ in range(3):
+        assert app.request("GET", "EIO=4&transport=polling").status == "401 UNAUTHORIZED"
+    assert app.eio.stats()["refused"] == {"connect handler": 3}
+    assert app.eio.stats()["connects"] == {}
+
+
+def test_max_total_send_buffer(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    app = make(max_total_send_buffer=1000)
+    small, large = app.open(), app.open()
+    app.eio.send(small, "x" * 500)
+    app.eio.send(large, "x" * 800)
+    assert app.event() == ("disconnect", large, "send buffer full")
+    assert [each for each in loud(caplog) if large in each]
+    assert app.poll(small) == ["4" + "x" * 500]
+    assert app.eio.stats()["disconnects"] == {"send buffer full": 1}
