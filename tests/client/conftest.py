@@ -1,11 +1,16 @@
 """Fixtures: `clients` is a process with one kind of clients, `host` a server for them."""
 
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 import client_rigs
 from client_rigs import ClientRig, ServerRig
+
+NODE = shutil.which("node")
+SERVER_FROM_NPM = Path(client_rigs.__file__).parent / "javascript" / "node_modules" / "engine.io"
 
 
 @pytest.fixture(scope="session")
@@ -55,6 +60,8 @@ def our_host(
 
 
 def _host(name: str, clients: ClientRig, running: dict[str, ServerRig]) -> Iterator[ServerRig]:
+    if name == "javascript" and not (NODE and SERVER_FROM_NPM.is_dir()):
+        pytest.skip("needs Node.js and `npm ci` in tests/javascript")
     rig = running.setdefault(name, ServerRig(name))
     if not rig.is_running:
         rig.start()
