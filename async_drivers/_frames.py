@@ -106,6 +106,8 @@ class FrameWebSocket(AsyncWebSocket):
     close_timeout = CLOSE_TIMEOUT
     """Seconds that the closing handshake may take."""
 
+    _has_hung_up = False
+
     def __init__(self, handler: Callable[..., Any], server: Any) -> None:
         super().__init__(handler, server)
         self._transport: Any = None
@@ -168,7 +170,7 @@ class FrameWebSocket(AsyncWebSocket):
         while not self._is_lost:
             await self._wait()
             if self.protocol.closed_by_peer:
-                self._transport.close()
+                self._hang_up()
 
     # -- what comes in --
 
@@ -291,12 +293,19 @@ class FrameWebSocket(AsyncWebSocket):
             self._is_paused = False
             transport.resume_reading()
         if self.protocol.closed_by_peer:
-            transport.close()
+            self._hang_up()
         elif (self.was_violated or self._has_failed) and transport.can_write_eof():
             # The close frame is the last word (RFC 6455, 7.1.7). To close with bytes unread would
             # make it a reset, which could take the close frame with it.
             transport.write_eof()
         self._end_soon()
+
+    def _hang_up(self) -> None:
+        # Only once: to a second time asyncio's TLS transports react by forgetting their connection,
+        # and then raise an exception in the hands of the next one who asks them something.
+        if not self._has_hung_up:
+            self._has_hung_up = True
+            self._transport.close()
 
     def abort(self) -> None:
         """End the connection at once, also for the one that reads."""

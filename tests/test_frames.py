@@ -289,6 +289,7 @@ async def test_the_peer_closes(code: int | None) -> None:
         assert not peer.connection.is_open
         assert not peer.ws.was_violated
         await peer.task
+        assert peer.connection.calls.count("close") == 1
 
 
 @in_loop
