@@ -251,7 +251,7 @@ class FrameWebSocket(AsyncWebSocket):
         self._push(message)
 
     def _push(self, data: Message) -> None:
-        if self.protocol.is_open:
+        if self.protocol.is_open or self._last_words:
             self.stream.push(self.protocol.encode(data))
 
     async def close(self, code: int = NORMAL, reason: str = "") -> None:

@@ -97,9 +97,10 @@ class WebSocket:
         return None
 
     def _say_last_words(self) -> None:
-        words, self._last_words = self._last_words, b""
-        if words:
-            self.stream.push(words)
+        with self._lock:  # no message comes behind them
+            words, self._last_words = self._last_words, b""
+            if words:
+                self.stream.push(words)
 
     def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""
@@ -110,7 +111,7 @@ class WebSocket:
     def send(self, message: Message) -> None:
         """Send one message: str as text, bytes as binary; nothing once the closing has begun."""
         with self._lock:  # also keeps compressed messages in the order they were compressed
-            if self.protocol.is_open:
+            if self.protocol.is_open or self._last_words:
                 self.stream.push(self.protocol.encode(message))
 
     def close(self, code: int = NORMAL, reason: str = "") -> None:

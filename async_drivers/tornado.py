@@ -196,6 +196,8 @@ class _Transport:
 
     def write_eof(self) -> None:
         """Tell the peer that nothing more will be written."""
+        if self._stream.closed():  # it has no socket then
+            return
         try:
             self._stream.socket.shutdown(socket.SHUT_WR)
         except OSError:

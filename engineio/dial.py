@@ -431,6 +431,11 @@ class WebSocketDialer:
         if location := self._location():  # websocket-client up to 1.8 returns it as it is
             self._websocket.sock.close()
             return None, location
+        if self._websocket.handshake_response.headers.get("sec-websocket-extensions"):
+            # RFC 6455, 4.1; websocket-client does not look, and we cannot decompress.
+            self._websocket.sock.close()
+            message = "Connection error: the server uses an extension that was not offered"
+            raise ConnectionError(message)
         return self._sock(), None
 
     def _sock(self) -> Any:

@@ -18,6 +18,7 @@ import codecs
 import logging
 import os
 import re
+import zlib
 from collections.abc import Mapping, Sequence
 from struct import Struct
 from typing import Any, NamedTuple
@@ -25,7 +26,10 @@ from typing import Any, NamedTuple
 from websockets.exceptions import InvalidHeader, NegotiationError
 from websockets.exceptions import ProtocolError as LibraryError
 from websockets.extensions import Extension
-from websockets.extensions.permessage_deflate import ServerPerMessageDeflateFactory
+from websockets.extensions.permessage_deflate import (
+    PerMessageDeflate,
+    ServerPerMessageDeflateFactory,
+)
 from websockets.frames import Close, Frame, Opcode
 from websockets.headers import build_extension, parse_extension
 from websockets.protocol import Protocol, Side
@@ -56,6 +60,10 @@ _DEFLATE_DEFAULTS: Mapping[str, Any] = {
     "client_max_window_bits": 12,
     "compress_settings": {"memLevel": 5},
 }
+
+# What may follow a final block of DEFLATE (RFC 7692, 7.2.3.4): the byte that ends the message, and
+# what the receiver adds to each.
+_BEHIND_FINAL_BLOCK = (b"", b"\x00", b"\x00\x00\xff\xff", b"\x00\x00\x00\xff\xff")
 
 _TEXT = 0x81  # first byte of a final text frame, no reserved bits
 _BINARY = 0x82
@@ -384,7 +392,8 @@ class WebSocketProtocol:
     def encode(self, data: str | bytes) -> bytes:
         """Encode one message for this connection, compressed if that was negotiated.
 
-        For use while `is_open`. Raises `PacketError` for text that UTF-8 cannot encode.
+        For use while `is_open`, and for answers that leave before the close frame of a violation.
+        Raises `PacketError` for text that UTF-8 cannot encode.
         """
         if not self._extensions:
             return self._encode_plain(data)
@@ -549,10 +558,30 @@ class WebSocketProtocol:
             self._output += b"".join(library.data_to_send())
             self._closed_by_peer(Close.parse(frame.data))
         elif opcode is not Opcode.PONG and not self.is_closing:
+            if self._extensions and not self._renew_decoder():
+                self._fail(1002, "data behind a final block")
+                return
             if opcode is not Opcode.CONT:
                 library.decoder = _new_decoder() if opcode is Opcode.TEXT else None
                 library.parts = []
             self._take_fragment(library, frame, messages)
+
+    def _renew_decoder(self) -> bool:
+        """Decompress anew behind a final block.  Returns False if there is more data behind it.
+
+        Senders may end their stream with any message.  The library's decoder reads nothing after
+        that, and every later message would be empty.
+        """
+        for extension in self._extensions:
+            if not isinstance(extension, PerMessageDeflate):
+                continue
+            decoder = getattr(extension, "decoder", None)  # deleted when it is not used again
+            if decoder is not None and decoder.eof:
+                if decoder.unused_data not in _BEHIND_FINAL_BLOCK:
+                    return False
+                bits = extension.remote_max_window_bits
+                extension.decoder = zlib.decompressobj(wbits=-bits)
+        return True
 
     def _take_fragment(self, library: _Library, frame: Frame, messages: list[str | bytes]) -> None:
         parts: list[Any] = library.parts

@@ -387,6 +387,7 @@ BAD_HANDSHAKES: dict[str, Step] = {
     "has no key": started(SWITCHING + b"\r\n"),
     "has a wrong key": accepting(Sec_WebSocket_Accept="AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
     "has no Upgrade": accepting(Upgrade=""),
+    "has an extension nobody offered": accepting(Sec_WebSocket_Extensions="permessage-deflate"),
     "has endless headers": endless(SWITCHING, HEADERS),
     "has an endless header": endless(SWITCHING + b"X: "),
     "redirects in circles": redirect_loop,

@@ -1042,6 +1042,20 @@ def test_deflate_fragments() -> None:
     assert protocol.receive(b"".join(frames) + client_frame(b"after")) == [text, "after"]
 
 
+def test_messages_behind_a_final_block_of_deflate() -> None:
+    """RFC 7692, 7.2.3.4: with BFINAL set, as a sender may do that has no other flush."""
+    protocol = WebSocketProtocol(1000, deflated()[0])
+    final = bytes.fromhex("f348cdc9c9070000")
+    frame = client_frame(final, BINARY, rsv=4)
+    halves = client_frame(final[:-1], BINARY, fin=False, rsv=4) + client_frame(final[-1:], CONT)
+    assert protocol.receive(frame + frame + halves + frame) == [b"Hello"] * 4
+    plain = client_frame(bytes.fromhex("f248cdc9c90700"), BINARY, rsv=4)
+    assert protocol.receive(plain) == [b"Hello"]
+    more = client_frame(final + final, BINARY, rsv=4)
+    assert protocol.receive(frame + more + frame) == [b"Hello"]
+    assert failed_with(protocol, 1002)
+
+
 def test_deflate_limits_what_comes_out() -> None:
     for length, opcode in [(1000, TEXT), (1000, BINARY), (65536, TEXT)]:
         extensions, client = deflated()
