@@ -14,7 +14,12 @@ code := engineio async_drivers tests examples bench deploy
 
 # The test plugins are loaded with -p, which pytest does before it reads `pythonpath`.
 # Tests wait for servers more than they compute, so there are more processes than cores.
-pytest = PYTHONPATH="$(CURDIR)/tests/plugins" $(1) -m pytest -p strict_skips -n 4 --dist loadgroup $(PYTEST)
+pytest = PYTHONPATH="$(CURDIR)/tests/plugins" $(1) -m pytest -p strict_skips -n 4 $(PYTEST)
+
+# What setup.py puts into a wheel, pip leaves out of an editable installation.
+hook := $(wildcard deploy/gunicorn/hook/*.p*)
+site_packages = $$($(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+install_hook = cp $(hook) "$(site_packages)"
 
 .PHONY: help run test test-deploy soak test-all bench docs lint format system clean
 .DEFAULT_GOAL := help
@@ -90,12 +95,14 @@ $(VENV)/.made:
 	    echo "Cannot make a virtual environment.  On Debian: apt-get install python3-venv"; exit 1; }
 	@touch $@
 
-$(VENV)/.installed-run: $(VENV)/.made setup.cfg pyproject.toml
+$(VENV)/.installed-run: $(VENV)/.made setup.cfg pyproject.toml $(hook)
 	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[eventlet,gunicorn]'
+	@$(install_hook)
 	@touch $@
 
-$(VENV)/.installed-test: $(VENV)/.made setup.cfg pyproject.toml
+$(VENV)/.installed-test: $(VENV)/.made setup.cfg pyproject.toml $(hook)
 	$(bin)/python -m pip install -q --disable-pip-version-check -e '.[dev]'
+	@$(install_hook)
 	@touch $@ $(VENV)/.installed-run
 
 $(VENV)/.installed-bench: $(VENV)/.made setup.cfg pyproject.toml

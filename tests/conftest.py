@@ -2,8 +2,10 @@
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 import rigs
 
@@ -22,7 +24,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "rig(feature): only on servers that have it, see rigs.Spec")
 
 
-@pytest.hookimpl(tryfirst=True)  # xdist looks at the groups in the same hook
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave out what a server cannot do; a skipped test would say that something is missing."""
     kept: list[pytest.Item] = []
@@ -32,14 +33,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = kept
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
 
 
-def _group(item: pytest.Item) -> str:
-    """What runs in one process, in order (make test runs several): a server's, or a file's."""
-    parameters = getattr(getattr(item, "callspec", None), "params", {})
-    return str(parameters.get("rig") or parameters.get("any_rig") or item.path.stem)
+class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
+    """What runs in one process when there are several: all tests of a server, or of a file."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path, _, name = nodeid.partition("::")
+        if path.startswith("tests/contract/"):
+            parameters = name.partition("[")[2].removesuffix("]") + "-"
+            for rig in rigs.SPECS:
+                if parameters.startswith(f"{rig}-"):
+                    return rig
+        return path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Scheduling:
+    """Distribute tests so that a server is started once."""
+    return Scheduling(config, log)
 
 
 def _is_possible(item: pytest.Item) -> bool:

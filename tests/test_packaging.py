@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 import engineio
+import rigs
+import wire
 from engineio.driver import ASYNC_MODES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -126,6 +128,7 @@ def test_wheel_has_the_package_and_nothing_else(wheel: Path) -> None:
         f"engineio/async_drivers/{path.name}" for path in (ROOT / "async_drivers").glob("*.py")
     }
     data = {"engineio/py.typed", "engineio/cli/page.html"}
+    data |= {"_engineio_gunicorn.py", "python-engineio-gunicorn.pth"}
     assert names == package | command | drivers | data
     assert wheel.name == f"python_engineio-{engineio.__version__}-py3-none-any.whl"
 
@@ -208,3 +211,39 @@ def test_gunicorn_finds_the_worker(full: Path) -> None:
     said = run(full, "-W", "ignore", "-c", program, cwd=full.parent)
     assert said == "engineio.gunicorn EventletWorker\n"
     run(full, "-m", "pip", "check", cwd=full.parent)
+
+
+def test_gunicorn_knows_eventlet_by_name(full: Path, tmp_path: Path) -> None:
+    (tmp_path / "app.py").write_text("import engineio\napp = engineio.WSGIApp(engineio.Server())\n")
+    port = rigs.free_port()
+    log = tmp_path / "log"
+    with log.open("w") as output:
+        options = ("-k", "eventlet", "-w", "1", "-b", f"127.0.0.1:{port}", "--no-control-socket")
+        process = subprocess.Popen(
+            [full.with_name("gunicorn"), *options, "app:app"],
+            cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        rigs.until(lambda: "Booting worker" in log.read_text() or process.poll() is not None)
+        session = wire.Polling(wire.Endpoint(("127.0.0.1", port)))
+        websocket, _ = wire.upgrade(session)
+        websocket.send_text("1")
+        websocket.read_close()
+    finally:
+        process.terminate()
+        process.wait(30)
+        wire.close_all()
+    said = log.read_text()
+    assert "Using worker: eventlet" in said
+    assert not [line for line in said.splitlines() if "INFO" not in line], said
+
+
+def test_other_processes_are_left_alone(full: Path, tmp_path: Path) -> None:
+    script = tmp_path / "program.py"
+    script.write_text("import sys; print(*sys.modules)")
+    modules = run(full, script, cwd=tmp_path).split()
+    assert "site" in modules
+    assert not [name for name in modules if "gunicorn" in name or "engineio" in name]
