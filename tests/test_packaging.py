@@ -163,7 +163,9 @@ def test_import_needs_no_optional_package(bare: Path) -> None:
 
 def test_the_command_says_what_to_install(bare: Path) -> None:
     # The first as in a shell, the second as `python -m`.
-    for command in ([bare.with_name("engineio")], [bare, "-W", "error", "-m", "engineio"]):
+    commands: list[list[Path | str]]
+    commands = [[bare.with_name("engineio")], [bare, "-W", "error", "-m", "engineio"]]
+    for command in commands:
         done = subprocess.run(command, capture_output=True, text=True, cwd=bare.parent, check=False)
         assert (done.returncode, done.stdout) == (1, "")
         assert "pip install 'python-engineio[cli]'" in done.stderr
