@@ -18,14 +18,11 @@ from ._asyncio import (
     AsyncStream,
     AsyncWebSocket,
     Message,
+    read_in_small_parts,
 )
 
 # Bytes that may wait to be handled before the connection is not read for a while.
 READ_AHEAD = 1 << 18
-
-# asyncio reads into buffers of 256 KiB, which malloc asks the system for and gives back each time:
-# three system calls for every read. Below 128 KiB it has them at hand.
-READ_SIZE = 1 << 16
 
 Environ = dict[str, Any]
 
@@ -70,8 +67,7 @@ class FrameStream:
         self._transport = transport
         self._loop = loop
         self._out: list[bytes] = []
-        if getattr(transport, "max_size", 0) > READ_SIZE:  # asyncio's own, without TLS
-            transport.max_size = READ_SIZE  # type: ignore[attr-defined]
+        read_in_small_parts(transport)
 
     def push(self, data: bytes) -> None:
         """Write soon, in one piece with whatever else is pushed until then."""

@@ -8,7 +8,14 @@ from aiohttp.abc import AbstractStreamWriter
 from engineio.driver import AsyncDriver
 from engineio.exceptions import ProtocolError
 
-from ._asyncio import Hangups, Waiter, add_header, asyncio_parts, base_environ
+from ._asyncio import (
+    Hangups,
+    Waiter,
+    add_header,
+    asyncio_parts,
+    base_environ,
+    read_in_small_parts,
+)
 from ._frames import FrameWebSocket
 
 Environ = dict[str, Any]
@@ -33,9 +40,15 @@ class Connection:
 
 def create_route(app: web.Application, engineio_server: Any, engineio_endpoint: str) -> None:
     """Add a server's route to an application, and have its clients disconnected at the end."""
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        answer: web.StreamResponse | None = await engineio_server.handle_request(request)
+        # aiohttp logs a traceback for nothing. Where there is no answer, the client has gone.
+        return web.Response() if answer is None else answer
+
     # Every method, since those that are not allowed have an answer of their own.
     for path in dict.fromkeys((engineio_endpoint, engineio_endpoint.rstrip("/") or "/")):
-        app.router.add_route("*", path, engineio_server.handle_request)
+        app.router.add_route("*", path, handle)
 
     async def shutdown(_: web.Application) -> None:
         await engineio_server.shutdown()
@@ -51,6 +64,7 @@ def translate_request(request: web.BaseRequest) -> Environ:
     if transport is not None:
         peer = transport.get_extra_info("peername")
         here = transport.get_extra_info("sockname")
+        read_in_small_parts(transport)
     environ: Environ = base_environ("aiohttp", peer, here)
     environ["wsgi.input"] = request.content
     environ["wsgi.url_scheme"] = request.scheme
