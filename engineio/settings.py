@@ -25,8 +25,9 @@ NEW_OPTIONS = (
 UPGRADE_TIMEOUT = 10.0  # seconds; engine.io's upgradeTimeout default
 MAX_SEND_BUFFER = 16 * 1024 * 1024  # bytes per client
 
-# RFC 6265, 4.1.1: what cannot stand in a cookie's name, value or attribute.
-_NOT_IN_COOKIE = re.compile(r"[\x00-\x1f\x7f;,]")
+# RFC 6265, 4.1.1: what cannot stand in a cookie's name, value or attribute; nor can, in any header,
+# what is not Latin-1 (PEP 3333).
+_NOT_IN_COOKIE = re.compile(r"[\x00-\x1f\x7f;,]|[^\x00-\xff]")
 
 
 def _seconds(name: str, value: Any) -> float:
