@@ -99,7 +99,7 @@ def running(folder: str, name: str) -> Iterator[Example]:
 
 
 def talk(endpoint: wire.Endpoint, said: str = "4hello", answer: str = "4hello") -> None:
-    """Say something by polling and by WebSocket, check the answers, and leave."""
+    """Say something by polling, WebSocket and upgrade, check the answers, and leave."""
     polling = wire.Polling(endpoint)
     assert polling.opening["upgrades"] == ["websocket"]
     polling.send(said)
@@ -107,11 +107,16 @@ def talk(endpoint: wire.Endpoint, said: str = "4hello", answer: str = "4hello") 
     polling.send("1")
     assert polling.request("GET").status == 400
 
-    websocket = wire.EngineWebSocket(endpoint)
-    websocket.send_text(said)
-    assert websocket.receive() == answer
-    websocket.send_text("1")
-    websocket.answer_close()
+    for is_upgraded in (False, True):
+        websocket: wire.WebSocket
+        if is_upgraded:
+            websocket, _ = wire.upgrade(wire.Polling(endpoint))
+        else:
+            websocket = wire.EngineWebSocket(endpoint)
+        websocket.send_text(said)
+        assert websocket.receive() == answer
+        websocket.send_text("1")
+        websocket.answer_close()
 
 
 @pytest.mark.parametrize("folder", ["asgi", "aiohttp", "sanic", "tornado"])
@@ -134,7 +139,7 @@ def test_page_polling_and_websocket(folder: str, name: str) -> None:
         output = example.stop()
         assert poll.read_response().packets() == ["1"]
         if name == "simple":
-            clients = 2 + len(stay)
+            clients = 3 + len(stay)
             assert len(re.findall(r"^connected: ", output, re.MULTILINE)) == clients
             assert len(re.findall(r"^disconnected: ", output, re.MULTILINE)) == clients
 
