@@ -433,6 +433,7 @@ class AsyncConnection(AsyncReader, BaseConnection):
         self._ends_in: Any = None
         self._task: Any = None
         self._reads_in: Any = None
+        self._dispatches_in: Any = None
         self._cleans_in: Any = None
         self._polling_task: Any = None
         self._is_leaving = False
@@ -637,20 +638,31 @@ class AsyncConnection(AsyncReader, BaseConnection):
     # -- reading ---------------------------------------------------------------------------------
 
     async def _dispatch(self, role: int) -> None:
+        task = self._dispatches_in = self.loop.current_task()
         try:
             await super()._dispatch(role)
         except asyncio.CancelledError:
             if not self._is_read_elsewhere():
                 raise
-            # It was the handler that was meant; or the other task hears of the end as well.
-            task = self.loop.current_task()
-            if hasattr(task, "uncancel"):  # Python 3.11
-                task.uncancel()
+            task.uncancel()  # the handler was meant, not the connection
+
+    def overtake(self, entry: int) -> None:
+        """Go on without the handler that the dispatcher `entry` is stuck in."""
+        # Not for one that is cancelled, with all others perhaps: nobody would cancel who goes on.
+        if not _is_cancelled(self._dispatches_in):
+            super().overtake(entry)
+
+    async def _follow(self, role: int, dispatches: bool) -> None:
+        if self._reader == role:
+            self._reads_in = self.loop.current_task()
+        await super()._follow(role, dispatches)
 
     def _is_read_elsewhere(self) -> bool:
-        """Tell whether another task than the one that runs does the reading."""
+        """Tell whether another task than the one that runs does the reading, and goes on."""
         task = self._reads_in
-        return task is not None and task is not self.loop.current_task() and not task.done()
+        if task is None or task is self.loop.current_task() or task.done():
+            return False
+        return hasattr(task, "cancelling") and not _is_cancelled(task)  # can't tell: Python 3.10
 
     async def _read(self, role: int) -> None:
         """Read and dispatch until the connection ends or somebody else has the role."""
@@ -942,6 +954,11 @@ def _loop_of(kind: Any) -> Any:
             return super().spawn(lambda: _Begun(function(*args)))
 
     return ClientLoop
+
+
+def _is_cancelled(task: Any) -> bool:
+    """Tell whether somebody has asked a task to end; before Python 3.11 nobody knows."""
+    return hasattr(task, "cancelling") and task.cancelling() > 0
 
 
 async def _wait_until(event: Any, deadline: float) -> bool:

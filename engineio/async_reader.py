@@ -96,20 +96,24 @@ class AsyncReader(Inbox):
     async def _own(self, ws: Any) -> None:
         """Read as long as nobody else does, in the task that the connection belongs to."""
         try:
-            role = self._reader = next(roles)
-            while True:
-                await self._read(role)
-                if self._connection_over:
-                    return
-                event = self._owner = self.server.create_event()
-                await event.wait()
-                self._owner = None
-                if self._connection_over:
-                    return
-                role = self._reader
+            await self._keep_reading()
         except (
             Exception,
             asyncio.CancelledError,
         ):  # by the server: the client has gone, or it stops
             await self._connection_ended(ws)
             raise
+
+    async def _keep_reading(self) -> None:
+        """Read until the connection ends, and wait while somebody else does."""
+        role = self._reader = next(roles)
+        while True:
+            await self._read(role)
+            if self._connection_over:
+                return
+            event = self._owner = self.server.create_event()
+            await event.wait()
+            self._owner = None
+            if self._connection_over:
+                return
+            role = self._reader
