@@ -246,6 +246,6 @@ def test_gunicorn_knows_eventlet_by_name(full: Path, tmp_path: Path) -> None:
 def test_other_processes_are_left_alone(full: Path, tmp_path: Path) -> None:
     script = tmp_path / "program.py"
     script.write_text("import sys; print(*sys.modules)")
-    modules = run(full, script, cwd=tmp_path).split()
+    modules = run(full, script, "gunicorn.conf.py", "about gunicorn", cwd=tmp_path).split()
     assert "site" in modules
     assert not [name for name in modules if "gunicorn" in name or "engineio" in name]
