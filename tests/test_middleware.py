@@ -346,7 +346,8 @@ KINDS = ["wsgiref", "werkzeug", "gevent", "eventlet", "waitress", "gunicorn"]
 class Server:
     """A server process and a client's view of it."""
 
-    def __init__(self, port: int, digest: str) -> None:
+    def __init__(self, kind: str, port: int, digest: str) -> None:
+        self.kind = kind
         self.port = port
         self.digest = digest
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
@@ -389,7 +390,7 @@ def served(
         fd, port = listener.fileno(), listener.getsockname()[1]
         command = [sys.executable, __file__, kind, str(fd), str(folder)]
         process = subprocess.Popen(command, pass_fds=[fd], start_new_session=True)
-    served = Server(port, hashlib.sha256(content).hexdigest())
+    served = Server(kind, port, hashlib.sha256(content).hexdigest())
     try:
         yield served
     finally:
@@ -431,7 +432,8 @@ def test_server_closes_the_file_of_an_aborted_request(served: Server, header: st
         client.connect(("127.0.0.1", served.port))
         client.sendall(f"GET /big.bin HTTP/1.1\r\nHost: x\r\n{header}\r\n".encode())
         assert client.recv(1000).startswith(b"HTTP/1.")
-        assert served.count_open_files() == 1
+        # waitress reads ahead, and may have read it all already.
+        assert served.count_open_files() == 1 or served.kind == "waitress"
         # With no linger time, close() resets the connection.
         client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     assert served.closes_its_files()

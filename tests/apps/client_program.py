@@ -161,9 +161,10 @@ class Program(BaseProgram):
         self._clients[client] = it
 
         def connect() -> None:
-            it.record("connect", it.client.state, bool(it.client.sid))
+            state, has_sid = it.client.state, bool(it.client.sid)
             for data in it.welcome:
                 it.client.send(data)
+            it.record("connect", state, has_sid)  # after them, for who sends when it is there
 
         def message(data: Any) -> None:
             it.record("message", summary(data))
@@ -282,9 +283,10 @@ class AsyncProgram(BaseProgram):
         self._clients[client] = it
 
         async def connect() -> None:
-            it.record("connect", it.client.state, bool(it.client.sid))
+            state, has_sid = it.client.state, bool(it.client.sid)
             for data in it.welcome:
                 await it.client.send(data)
+            it.record("connect", state, has_sid)
 
         async def message(data: Any) -> None:
             it.record("message", summary(data))
