@@ -469,10 +469,9 @@ class AsyncConnection(AsyncReader, BaseConnection):
             raise
         except Exception:
             await self._connection_ended(self.ws)
-            raise
-        finally:
-            self._reading_ended()
             await self._over.wait()
+            raise
+        await self._over.wait()
 
     async def _cut_off(self) -> None:
         """End because the task that reads was cancelled, as `asyncio.run` does with all of them.
@@ -491,23 +490,22 @@ class AsyncConnection(AsyncReader, BaseConnection):
             if self._ends_in is not None:
                 self._ends_in.cancel()
             await _wait_until(self._handled, time.monotonic() + LAST_POLL_TIME)
+        await self._over.wait()
 
     async def _clean_up(self) -> None:
         """Wait until the connection is closed, and close what it used."""
-        try:
+        with suppress(asyncio.CancelledError):  # the event loop ends
             if self.ws is not None:
                 await self.ws.linger()
             if self._is_leaving:  # the answer to the goodbye may be on its way
                 await self._handled.wait()
-        finally:
-            self.stop_watching()
-            self._abort_poll()
-            if self.ws is not None:
-                drop(self.ws)
-            try:
-                await self.client._close_http(self.http)
-            finally:
-                self._over.set()
+        self.stop_watching()
+        self._abort_poll()
+        if self.ws is not None:
+            drop(self.ws)
+        with suppress(asyncio.CancelledError):
+            await self.client._close_http(self.http)
+        self._over.set()
 
     async def wait(self) -> None:
         """Wait until all is over."""
@@ -547,16 +545,15 @@ class AsyncConnection(AsyncReader, BaseConnection):
     async def _end_in_task(self, abort: bool, reason: str | None) -> None:
         client = self.client
         self._ends_in = self.loop.current_task()
-        try:
-            if reason is not None:
+        if reason is not None:
+            with suppress(asyncio.CancelledError):  # the event loop ends
                 await client._trigger_event("disconnect", reason)
-        finally:
-            self.let_read()
-            if abort:
-                client._closed(self)
-                self.loop.spawn(self._say_goodbye)
-            else:
-                await self._say_goodbye()
+        self.let_read()
+        if abort:
+            client._closed(self)
+            self.loop.spawn(self._say_goodbye)
+        else:
+            await self._say_goodbye()
 
     async def _say_goodbye(self) -> None:
         """Wait until everything has left and the connection is closed, but not for ever."""
@@ -616,7 +613,10 @@ class AsyncConnection(AsyncReader, BaseConnection):
     def _push_slowly(self, pkt: Packet) -> bool:
         is_open = super()._push_slowly(pkt)
         ws = self.ws
-        if ws is not None and ws.stream.size > self.client.max_send_buffer:
+        if ws is None:
+            if self.reason == self.client.reason.SEND_BUFFER_FULL:
+                self._abort_poll()
+        elif ws.stream.size > self.client.max_send_buffer:
             self._check_buffer(ws.stream)
         return is_open
 
@@ -827,6 +827,7 @@ class Interruptions:
         self._previous: Any = None
         self._loops_own: Any = None
         self._task: Any = None
+        self._is_asked = False
 
     def add(self, client: AsyncClient) -> None:
         """Disconnect a client at SIGINT."""
@@ -866,6 +867,7 @@ class Interruptions:
         previous, self._previous = self._previous, None
         loops_own, self._loops_own = self._loops_own, None
         self._task = None
+        self._is_asked = False
         self._clients.clear()
         if loops_own is not None and not loop.is_closed():
             loop._signal_handlers[signal.SIGINT] = loops_own
@@ -876,7 +878,8 @@ class Interruptions:
             signal.signal(signal.SIGINT, signal.default_int_handler if is_over else previous)
 
     def _handle(self, number: int, frame: Any) -> None:
-        if self._task is None and self._loop is not None and self._loop.is_running():
+        is_first, self._is_asked = not self._is_asked, True
+        if is_first and self._loop is not None and self._loop.is_running():
             self._loop.call_soon_threadsafe(self.interrupt)
         else:  # the user does not want to wait, or it would be in vain
             self._pass_on()

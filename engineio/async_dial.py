@@ -6,6 +6,7 @@ wait in here has an end: requests have time limits, and bodies a size.
 
 import asyncio
 import base64
+import io
 import os
 import sys
 import time
@@ -42,6 +43,7 @@ from engineio.exceptions import ConnectionError, DriverError
 from engineio.websocket import ClientProtocol
 
 READ_SIZE = 65536
+MAX_WHOLE_BODY = 1_000_000  # bytes; aiohttp's limit is 2**20
 
 # Arguments of aiohttp's `ws_connect` for what lies below WebSocket; its requests take them too.
 _OF_REQUESTS = (
@@ -131,7 +133,7 @@ class AsyncHTTP:
         deadline = _deadline(timeout)
         for _ in range(MAX_REDIRECTS):
             try:
-                answer = await self._send(method, url, headers, deadline, data=body)
+                answer = await self._send(method, url, headers, deadline, data=_readable(body))
                 async with answer:
                     if answer.status not in REDIRECTS:
                         limit = self._limit if 200 <= answer.status < 300 else MAX_ERROR_BODY
@@ -228,6 +230,11 @@ class AsyncHTTP:
                 raise ConnectionError(f"Connection error: {_describe(error)}") from None
             url = self._follow(url, answer.headers.get("Location"))
         raise ConnectionError("Connection error: too many redirects")
+
+
+def _readable(body: bytes | None) -> Any:
+    """Return a body as aiohttp wants it: large ones in parts, or it warns."""
+    return body if body is None or len(body) <= MAX_WHOLE_BODY else io.BytesIO(body)
 
 
 def _proxy_of(scheme: str, host: str) -> str | None:

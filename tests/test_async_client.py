@@ -4,19 +4,29 @@ What both clients do alike is in tests/client.
 """
 
 import asyncio
+import contextvars
+import copy
 import functools
 import gc
 import os
 import signal
+import ssl
+import subprocess
+import sys
+import time
 import warnings
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 
 import engineio
+import hostile_server as hostile
+import peers
 import rigs
 from engineio import base_client
+from engineio.exceptions import ConnectionError
 
 WAIT = 20.0  # seconds that something may take that a test waits for
 POLLING = ["polling"]
@@ -88,14 +98,10 @@ async def no_other_task() -> None:
 
 
 async def until(condition: Callable[[], object], message: object = "") -> None:
-    async def wait() -> None:
-        while not condition():
-            await asyncio.sleep(0.002)
-
-    try:
-        await asyncio.wait_for(wait(), WAIT)
-    except asyncio.TimeoutError:
-        pytest.fail(f"did not happen in time: {message}")
+    deadline = time.monotonic() + WAIT
+    while not condition():
+        assert time.monotonic() < deadline, f"did not happen in time: {message}"
+        await asyncio.sleep(0.002)
 
 
 class Recorder(engineio.AsyncClient):
@@ -273,3 +279,641 @@ def test_the_event_loop_ends_at_every_step(url: str, transports: list[str]) -> N
         assert names in ([], ["connect", "disconnect"]), (step, client.events)
         run(client.works, url, transports)
     assert step > 20
+
+
+def test_the_event_loop_ends_while_a_disconnect_handler_waits_for_ever(url: str) -> None:
+    client = Recorder(request_timeout=0.3)
+    began = False
+
+    async def main() -> None:
+        @client.on("disconnect")
+        async def disconnect(reason: str) -> None:
+            nonlocal began
+            began = True
+            await asyncio.Event().wait()
+
+        await client.connect(url)
+
+    run(main)
+    assert began
+    client.on("disconnect", client.disconnected)
+    run(client.works, url, UPGRADE)
+
+
+def test_an_event_loop_that_was_closed_under_a_client(url: str) -> None:
+    """Nobody could tell the client; it connects again all the same."""
+    script = """
+import asyncio, sys
+import engineio
+
+client = engineio.AsyncClient()
+client.on("disconnect", print)
+for _ in range(2):
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(client.connect(sys.argv[1], transports="websocket"))
+    loop.close()
+    print(client.state)
+"""
+    command = [sys.executable, "-c", script, url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=WAIT)
+    # On stderr aiohttp tells of its connections.
+    assert (done.returncode, done.stdout.split()) == (0, ["connected"] * 2), done.stderr
+    assert "engineio" not in done.stderr
+
+
+# Ends
+
+
+@each_transport
+@in_loop
+async def test_handlers_that_wait_for_ever(url: str, transports: list[str]) -> None:
+    """They keep nobody waiting, and nothing open."""
+    client = Recorder()
+    for end in ("close", None):
+        waiting: list[Any] = []
+
+        @client.on("message")
+        async def message(data: str, waiting: list[Any] = waiting) -> None:
+            waiting.append(asyncio.current_task())
+            await asyncio.Event().wait()
+
+        client.events.clear()
+        await client.connect(url, transports=transports)
+        for number in range(3):
+            await client.send(number)
+        await until(lambda waiting=waiting: len(waiting) == 3)  # type: ignore[misc]
+        task = client.read_loop_task
+        before = fds()
+        if end is not None:
+            await client.send(end)
+            await client.wait()
+            assert client.events == ["connect", ("server disconnect", "disconnecting")]
+        else:
+            await client.disconnect()
+            assert client.events == ["connect", ("client disconnect", "disconnecting")]
+        assert (client.state, client.http) == ("disconnected", None)
+        assert fds() < before
+        rest = {*asyncio.all_tasks(), task} - {asyncio.current_task()}
+        assert rest <= set(waiting)
+        for handler in rest:
+            handler.cancel()
+        await asyncio.wait(rest)
+    await client.works(url, transports)
+
+
+@in_loop
+async def test_the_server_falls_silent() -> None:
+    """Also while handlers wait; the disconnect handler has the context of the connection."""
+    silent: dict[str, hostile.Step] = dict.fromkeys(("poll", "post", "upgrade"), hostile.silence)
+    quick = hostile.opening(pingInterval=200, pingTimeout=100)
+
+    def accept(exchange: hostile.Exchange) -> None:
+        exchange.accept()
+        exchange.text(quick)
+        exchange.text("4hello")
+        exchange.hang()
+
+    steps = {**silent, "open": hostile.answer(quick), "socket": accept}
+    mark = contextvars.ContextVar("mark", default="none")
+    mark.set("connecting")
+    for transport in ("polling", "websocket"):
+        with hostile.Hostile(steps) as server:
+            client = Recorder()
+            contexts: list[str] = []
+
+            @client.on("message")
+            async def message(data: str, contexts: list[str] = contexts) -> None:
+                contexts.append(mark.get())
+                await asyncio.sleep(0.6)
+                contexts.append(mark.get())
+
+            @client.on("disconnect")
+            async def disconnect(
+                reason: str, client: Recorder = client, contexts: list[str] = contexts
+            ) -> None:
+                contexts.append(f"{reason} {mark.get()}")
+                await client.disconnected(reason)
+
+            await client.connect(server.url(), transports=transport)
+            await client.wait()
+            assert client.events == ["connect", ("ping timeout", "connected")]
+            assert contexts.pop(0 if transport == "polling" else 1) == "ping timeout connecting"
+            await until(lambda: all(t is asyncio.current_task() for t in asyncio.all_tasks()))
+            assert set(contexts) <= {"connecting"}
+
+
+@each_transport
+@in_loop
+async def test_whoever_cancels_the_reader_ends_the_connection(
+    url: str, transports: list[str]
+) -> None:
+    client = Recorder()
+    await client.connect(url, transports=transports)
+    client.read_loop_task.cancel()
+    await client.wait()
+    assert client.events == ["connect", ("transport error", "connected")]
+    await client.works(url, transports)
+
+
+@in_loop
+async def test_whoever_cancels_the_sender_ends_the_connection() -> None:
+    with hostile.Hostile({"post": hostile.silence}) as server:
+        client = Recorder()
+        await client.connect(server.url(), transports=POLLING)
+        await client.send("hello")
+        await asyncio.sleep(0)
+        client.write_loop_task.cancel()
+        await client.wait()
+        assert client.events == ["connect", ("transport error", "connected")]
+
+
+@in_loop
+async def test_wait_in_a_disconnect_handler(url: str) -> None:
+    client = Recorder()
+    client.on("disconnect", client.wait)
+    await client.connect(url)
+    await client.send("close")
+    await asyncio.wait_for(client.wait(), WAIT)
+
+
+@in_loop
+async def test_connecting_again_at_once(url: str) -> None:
+    """What is left of the connection before does not close the session of the next."""
+    client = Recorder()
+    for transport in (POLLING, WEBSOCKET, POLLING):
+        client.events.clear()
+        await client.connect(url, transports=transport)
+        await client.disconnect(abort=True)
+        await client.works(url, transport)
+        assert client.http is None
+    await until(lambda: len(asyncio.all_tasks()) == 1)
+
+
+@in_loop
+async def test_async_with(url: str) -> None:
+    client = Recorder()
+    async with client as entered:
+        assert entered is client
+        await client.connect(url)
+        with pytest.raises(ValueError, match="not in a disconnected state"):
+            await client.connect(url)
+    assert client.events == ["connect", ("client disconnect", "disconnecting")]
+
+
+# Handlers
+
+
+@each_transport
+@in_loop
+async def test_a_handlers_task_may_be_cancelled(url: str, transports: list[str]) -> None:
+    """As far as it waits for something, it is the handler that ends, not the connection."""
+    client = Recorder()
+    tasks: dict[str, Any] = {}
+
+    @client.on("message")
+    async def message(data: str) -> None:
+        client.messages.append(data)
+        tasks[data] = asyncio.current_task()
+        if data.startswith("wait"):
+            await asyncio.Event().wait()
+
+    await client.connect(url, transports=transports)
+    for name in ("wait1", "wait2", "more"):
+        await client.send(name)
+    await client.receives("wait1", "wait2", "more")
+    await asyncio.sleep(0.01)  # somebody else has taken over
+    if not hasattr(asyncio.Task, "cancelling"):  # Python 3.10 can't tell who was meant
+        await client.disconnect()
+        for task in tasks.values():
+            task.cancel()
+        return
+    tasks["wait1"].cancel()
+    tasks["wait2"].cancel()
+    await client.send("after")
+    await client.receives("after")
+    await client.disconnect()
+    assert client.events == ["connect", ("client disconnect", "disconnecting")]
+
+
+@in_loop
+async def test_what_a_handler_awaits_was_cancelled(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """That is an error of the handler like others."""
+    client = Recorder()
+    cancelled: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    cancelled.cancel()
+
+    @client.on("message")
+    async def message(data: str) -> None:
+        client.messages.append(data)
+        if data == "cancelled":
+            await cancelled
+
+    @client.on("disconnect")
+    async def disconnect() -> None:
+        client.events.append("disconnect")
+        await cancelled
+
+    await client.connect(url, transports=WEBSOCKET)
+    if not hasattr(asyncio.Task, "cancelling"):  # Python 3.10 can't tell it from a cancelled task
+        await client.disconnect()
+        return
+    for data in ("cancelled", "after"):
+        await client.send(data)
+    await client.receives("cancelled", "after")
+    await client.disconnect()
+    assert client.events == ["connect", "disconnect"]
+    assert [record.message for record in caplog.records] == [
+        "message handler error",
+        "disconnect handler error",
+    ]
+
+
+@in_loop
+async def test_handlers_keep_the_context_of_connect(url: str) -> None:
+    mark = contextvars.ContextVar("mark", default="none")
+    mark.set("mine")
+    client = Recorder()
+    seen: list[str] = []
+    first = asyncio.Event()
+
+    @client.on("message")
+    async def message(data: str) -> None:
+        seen.append(mark.get())
+        if data == "first":
+            await first.wait()  # the next one runs in another task
+        else:
+            first.set()
+
+    @client.on("disconnect")
+    def disconnect() -> None:
+        seen.append(mark.get())
+
+    for transports in (POLLING, WEBSOCKET, UPGRADE):
+        first.clear()
+        await client.connect(url, transports=transports)
+        await client.send("first")
+        await client.send("second")
+        await asyncio.wait_for(first.wait(), WAIT)
+        await contextvars.Context().run(asyncio.create_task, client.send("close"))
+        await client.wait()
+    assert seen == ["mine"] * 9
+
+
+@each_transport
+@in_loop
+async def test_a_message_is_queued_before_send_waits(url: str, transports: list[str]) -> None:
+    """Order is that of the calls, whenever they are awaited."""
+    client = Recorder()
+
+    @client.on("connect")
+    async def connect() -> None:
+        await client.send("from the connect handler")
+
+    await client.connect(url, transports=transports)
+    calls = [client.send(number) for number in range(50)]
+    for call in calls:
+        with pytest.raises(StopIteration):  # at its first step it is done
+            call.send(None)
+    await client.receives("from the connect handler", *map(str, range(50)))
+    await client.disconnect()
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@in_loop
+async def test_a_server_that_does_not_read(transport: str) -> None:
+    """What waits is bounded, and the event loop goes on."""
+
+    def accept(exchange: hostile.Exchange) -> None:
+        exchange.accept()
+        exchange.text(hostile.opening(upgrades=[]))
+        exchange.server.stopped.wait(WAIT)
+
+    def stall(exchange: hostile.Exchange) -> None:
+        exchange.server.stopped.wait(WAIT)
+
+    with hostile.Hostile({"socket": accept, "post": stall}) as server:
+        client = Recorder(max_send_buffer=5_000_000)
+        await client.connect(server.url(), transports=transport)
+        sent = 0
+        while client.state == "connected":
+            assert sent < 100
+            await client.send(b"x" * 1_000_000)
+            sent += 1
+            await asyncio.sleep(0)
+        await client.wait()
+        assert sent >= 5
+        assert client.events == ["connect", ("send buffer full", "connected")]
+
+
+# What lies between: TLS, options, sessions
+
+
+@pytest.fixture(scope="module")
+def tls(host: rigs.Rig) -> Iterator[peers.Listener]:
+    forward = peers.forward(host.address[1])
+    with peers.Listener(forward, context=peers.server_context()) as front:
+        yield front
+
+
+@functools.cache
+def trust() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=peers.CA)
+
+
+def trusting() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trust()))
+
+
+@in_loop
+async def test_100_connects_over_tls_with_traffic(url: str, tls: peers.Listener) -> None:
+    transports = [UPGRADE, WEBSOCKET, WEBSOCKET, POLLING]
+    client = Recorder(http_session=trusting)
+    steady = Recorder(http_session=trusting)
+    address = tls.url(scheme="wss")
+    path = "cors_any"
+    await steady.connect(address, transports=WEBSOCKET, engineio_path=path)
+    sent = 0
+
+    async def keep_sending() -> None:
+        nonlocal sent
+        while True:
+            await steady.send(sent)
+            sent += 1
+            await asyncio.sleep(0.001)
+
+    sender = asyncio.create_task(keep_sending())
+    for number in range(100):
+        await client.connect(address, transports=transports[number % 4], engineio_path=path)
+        await client.send("burst:5")
+        await client.send(f"echo {number}")
+        await client.receives(*(f"burst-{n}" for n in range(5)), f"echo {number}")
+        await client.disconnect()
+    assert len(client.events) == 200
+    sender.cancel()
+    await asyncio.wait([sender])
+    await steady.receives(*map(str, range(sent)))
+    await steady.disconnect()
+
+
+@in_loop
+async def test_websocket_extra_options(url: str, host: rigs.Rig, tls: peers.Listener) -> None:
+    options: dict[str, Any] = {
+        "headers": {"X-Mine": "1", "x-both": "option"},
+        "origin": "http://elsewhere.example",
+        "protocols": ("one", "two"),
+        "params": {"extra": "yes"},
+        "max_msg_size": 0,  # as aiohttp has it: no limit
+        # Engine.IO's own business, and so ignored.
+        "heartbeat": 0.001,
+        "autoping": False,
+        "receive_timeout": 0.001,
+        "timeout": aiohttp.ClientTimeout(total=0.001),
+    }
+    before = copy.deepcopy(options)
+    client = Recorder(websocket_extra_options=options)
+    for transports in (WEBSOCKET, UPGRADE):
+        with peers.Watcher(host.address[1]) as watcher:
+            headers = {"X-Both": "connect"}
+            await client.connect(watcher.url(), headers, transports, "cors_any")
+            await asyncio.sleep(0.01)
+            await client.send("hello")
+            await client.receives("hello")
+            await client.disconnect()
+        (head,) = (head for head in watcher.heads if head.is_websocket)
+        assert head.headers["x-mine"] == "1"
+        assert head.headers["x-both"] == "option"
+        assert head.headers["origin"] == options["origin"]
+        assert head.headers["sec-websocket-protocol"] == "one,two"
+        assert head.query["extra"] == "yes"
+    assert options == before
+
+    client = Recorder(websocket_extra_options={"ssl": trust()})
+    await client.connect(tls.url(), transports=WEBSOCKET, engineio_path="cors_any")
+    await client.send("hello")
+    await client.receives("hello")
+    await client.disconnect()
+
+    with peers.Proxy() as proxy:
+        client = Recorder(websocket_extra_options={"proxy": proxy.url("")})
+        await client.works(url, WEBSOCKET)
+        assert len(proxy.seen) == 1
+
+    client = Recorder(websocket_extra_options={"max_msg_size": 1000})
+    await client.connect(url, transports=WEBSOCKET)
+    await client.send("size:1001")
+    await client.wait()
+    assert client.events == ["connect", ("transport error", "connected")]
+
+    client = Recorder(websocket_extra_options={"hearbeat": 1, "proxy": None})
+    for transports in (WEBSOCKET, POLLING, UPGRADE):
+        with pytest.raises(TypeError, match=r"ws_connect: hearbeat$"):
+            await client.connect(url, transports=transports)
+        assert (client.state, client.http, client.events) == ("disconnected", None, [])
+
+
+@in_loop
+async def test_compression(url: str) -> None:
+    """Both sides compress; the same server without that does not."""
+    client = Recorder(websocket_extra_options={"compress": 15})
+    text = "abc" * 30_000
+    for path, is_compressed in (("deflate", True), ("engine.io", False)):
+        for transports in (WEBSOCKET, UPGRADE):
+            await client.connect(url, transports=transports, engineio_path=path)
+            assert client.ws.is_compressed is is_compressed
+            for data in (text, text.encode(), {"a": text}, "short"):
+                await client.send(data)
+            await client.receives(text, text.encode(), {"a": text}, "short")
+            await client.disconnect()
+    client = Recorder(websocket_extra_options={"compress": 15}, max_http_buffer_size=50_000)
+    await client.connect(url, transports=WEBSOCKET, engineio_path="deflate")
+    await client.send("size:60000")  # small in the network, but not for us
+    await client.wait()
+    assert client.events == ["connect", ("transport error", "connected")]
+
+
+@in_loop
+async def test_sessions(url: str) -> None:
+    async with aiohttp.ClientSession(headers={"X": "1"}, raise_for_status=True) as session:
+        client = Recorder(http_session=session)
+        for transports in (POLLING, WEBSOCKET, UPGRADE):
+            await client.works(url, transports)
+            assert client.http is session
+            assert not session.closed
+        # An answer has its body, whatever the session does with an error.
+        with pytest.raises(ConnectionError, match="status code 401") as caught:
+            await client.connect(f"{url}?answer=json", transports=POLLING)
+        assert caught.value.args[1] == {"because": "of this"}
+    with pytest.raises(ConnectionError):
+        await client.connect(url)
+
+    made: list[aiohttp.ClientSession] = []
+
+    def make() -> aiohttp.ClientSession:
+        made.append(aiohttp.ClientSession())
+        return made[-1]
+
+    async def make_soon() -> aiohttp.ClientSession:
+        await asyncio.sleep(0)
+        return make()
+
+    for factory in (make, make_soon):
+        client = Recorder(http_session=factory)
+        for transports in (POLLING, WEBSOCKET, UPGRADE):
+            await client.works(url, transports)
+            assert client.http is None
+        with pytest.raises(ConnectionError):
+            await client.connect(f"{url}?answer=false")
+    assert len(made) == 8
+    assert all(session.closed for session in made)
+
+
+@in_loop
+async def test_cookies(url: str, host: rigs.Rig) -> None:
+    """One of the jar, one of a header, and that of a load balancer, on an IP address."""
+    with peers.Watcher(host.address[1]) as watcher:
+        async with aiohttp.ClientSession(cookies={"jar": "1"}) as session:
+            for given in (None, session):
+                client = Recorder(http_session=given)
+                headers = {"cookie": "header=2"}
+                await client.connect(watcher.url(), headers, engineio_path="cookie")
+                await client.send("hello")
+                await client.receives("hello")
+                await client.disconnect()
+    for head in watcher.heads:
+        cookies = set(head.headers["cookie"].split("; "))
+        assert "header=2" in cookies
+        if "sid" in head.query and "jar=1" not in cookies:
+            assert cookies == {"header=2", f"io={head.query['sid']}"}
+    assert {"jar=1", "header=2"} in [set(h.headers["cookie"].split("; ")) for h in watcher.heads]
+    assert {head.is_websocket for head in watcher.heads} == {True, False}
+
+
+@in_loop
+async def test_redirects_share_the_time_of_a_request() -> None:
+    def slow(exchange: hostile.Exchange) -> None:
+        time.sleep(0.4)
+        exchange.answer("", "302 Found", Location=exchange.head.target)
+
+    with hostile.Hostile({"open": slow, "socket": slow}) as server:
+        client = Recorder(request_timeout=1)
+        for transport in ("polling", "websocket"):
+            started = time.monotonic()
+            with pytest.raises(ConnectionError, match="did not answer in time"):
+                await client.connect(server.url(), transports=transport)
+            assert time.monotonic() - started < 3.5  # ten redirects would take 4
+
+
+# Interruption
+
+INTERRUPTED = """
+import asyncio, signal, sys, time
+import engineio
+
+url, how = sys.argv[1:]
+clients = [engineio.AsyncClient(handle_sigint=how != "not handled") for _ in range(2)]
+over = None
+
+async def connect():
+    global over
+    over = asyncio.Event()
+    for client, transport in zip(clients, ["polling", "websocket"]):
+        client.on("disconnect", lambda reason: (print(reason, flush=True), over.set()))
+        await client.connect(url, transports=transport)
+    print("ready", flush=True)
+
+def states():
+    return " ".join(client.state for client in clients)
+
+async def main():
+    await connect()
+    try:
+        if how == "wait":
+            await clients[1].wait()
+        elif how == "ends":
+            await over.wait()
+            return
+        elif how == "blocked":
+            time.sleep(60)
+        else:
+            await asyncio.sleep(60)
+        print("went on", flush=True)
+    except asyncio.CancelledError:
+        print("cancelled", states(), flush=True)
+        raise
+
+def own(number=None, frame=None):
+    print("own handler", states(), flush=True)
+    loop.call_soon_threadsafe(loop.stop)
+
+if how.startswith("own"):
+    loop = asyncio.new_event_loop()
+    if how == "own":
+        signal.signal(signal.SIGINT, own)
+    else:
+        loop.add_signal_handler(signal.SIGINT, own)
+    loop.run_until_complete(connect())
+    loop.run_forever()
+    print("second", flush=True)
+    signal.raise_signal(signal.SIGINT)
+    loop.run_forever()
+    loop.close()
+else:
+    try:
+        asyncio.run(main())
+    except KeyboardInterrupt:
+        print("interrupted", states(), flush=True)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+BOTH = ["client disconnect"] * 2
+GONE = "disconnected disconnected"
+RUNNER = ["cancelled " + GONE] if sys.version_info >= (3, 11) else []
+
+
+@pytest.mark.parametrize(
+    ("how", "expected"),
+    [
+        ("wait", [*BOTH, "cancelled " + GONE, "interrupted " + GONE]),
+        ("sleep", [*BOTH, "cancelled " + GONE, "interrupted " + GONE]),
+        ("ends", [*BOTH, "interrupted " + GONE]),
+        ("own", [*BOTH, "own handler " + GONE, "second", "own handler " + GONE]),
+        ("own of the loop", [*BOTH, "own handler " + GONE, "second", "own handler " + GONE]),
+        (
+            "not handled",
+            ["cancelled connected connected", *["transport error"] * 2, "interrupted " + GONE],
+        ),
+    ],
+)
+def test_interruption(url: str, how: str, expected: list[str]) -> None:
+    assert interrupted(url, how) == expected
+
+
+def test_interruption_while_the_event_loop_is_blocked(url: str) -> None:
+    lines = interrupted(url, "blocked", times=3)
+    assert lines[-1] == "interrupted " + GONE
+    assert "went on" not in lines
+
+
+def interrupted(url: str, how: str, times: int = 1) -> list[str]:
+    """What a program prints after its SIGINTs."""
+    process = subprocess.Popen(
+        [sys.executable, "-X", "dev", "-W", "error", "-c", INTERRUPTED, url, how],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if line == "ready\n":
+                break
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            time.sleep(0.2 if times > 1 else 0)  # they would become one
+        output, _ = process.communicate(timeout=WAIT)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, output
+    return output.splitlines()
