@@ -58,12 +58,14 @@ class Transport(Protocol):
 class FrameStream:
     """What waits to be written. Nothing here waits."""
 
-    __slots__ = ("_loop", "_out", "_transport", "is_dirty", "size")
+    __slots__ = ("_loop", "_out", "_transport", "is_dirty", "is_over", "size")
 
     def __init__(self, transport: Transport, loop: AsyncLoop) -> None:
         self.size = 0
         """Bytes pushed and not yet passed to the operating system, or not known to be."""
         self.is_dirty = False
+        self.is_over = False
+        """The close frame has been pushed: no message may come behind it (RFC 6455, 5.5.1)."""
         self._transport = transport
         self._loop = loop
         self._out: list[bytes] = []
@@ -71,6 +73,8 @@ class FrameStream:
 
     def push(self, data: bytes) -> None:
         """Write soon, in one piece with whatever else is pushed until then."""
+        if self.is_over:
+            return
         self.size += len(data)
         self._out.append(data)
         if not self.is_dirty:
@@ -182,11 +186,11 @@ class FrameWebSocket(AsyncWebSocket):
                 self._transport.pause_reading()
         if protocol.has_output:
             output = protocol.data_to_send()
-            if messages and not protocol.is_open:
+            if self._messages and not protocol.is_open:
                 # The answers to these come before the close frame; after it none may.
                 self._last_words += output
             else:
-                self.stream.push(output)
+                self._push_control(output)
         if protocol.close_code is not None or messages:
             self._wake()
 
@@ -250,6 +254,13 @@ class FrameWebSocket(AsyncWebSocket):
         if self.protocol.is_open or self._last_words:
             self.stream.push(self.protocol.encode(data))
 
+    def _push_control(self, data: bytes) -> None:
+        """Push what the protocol itself has to say."""
+        stream = self.stream
+        stream.is_over = False
+        stream.push(data)
+        stream.is_over = not self.protocol.is_open
+
     async def close(self, code: int = NORMAL, reason: str = "") -> None:
         """Send a close frame."""
         self._start_closing(code, reason)
@@ -263,14 +274,14 @@ class FrameWebSocket(AsyncWebSocket):
     def _say_last_words(self) -> None:
         words, self._last_words = self._last_words, b""
         if words:
-            self.stream.push(words)
+            self._push_control(words)
 
     def _start_closing(self, code: int, reason: str = "") -> None:
         self._say_last_words()
         self._has_failed = self._has_failed or code != NORMAL
         frame = self.protocol.close(code, reason)
         if frame:
-            self.stream.push(frame)
+            self._push_control(frame)
             self.stream.flush()
             self._end_soon()
 

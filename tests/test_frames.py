@@ -271,6 +271,28 @@ async def test_a_violation_ends_it_with_its_code(name: str) -> None:
 
 
 @in_loop
+async def test_a_violation_in_a_later_segment_waits_for_the_answer_too() -> None:
+    async with Peer() as peer:
+        peer.echoes = True
+        await peer.settle()
+        peer.ws.feed(wire.text_frame("before"))  # and nobody has read it yet
+        peer.ws.feed(VIOLATIONS["reserved opcode"][0])
+        await peer.settle()
+        assert [head for head, _ in peer.connection.frames] == [0x81, 0x88]
+
+
+@in_loop
+async def test_no_answer_comes_behind_the_close_frame() -> None:
+    async with Peer() as peer:
+        peer.may_read.clear()
+        await peer.feed(VIOLATIONS["reserved opcode"][0])
+        peer.ws.stream.push(encode_frame("late"))
+        await peer.settle()
+        assert [head for head, _ in peer.connection.frames] == [0x88]
+        peer.may_read.set()
+
+
+@in_loop
 async def test_a_message_as_long_as_the_limit_is_read() -> None:
     async with Peer() as peer:
         await peer.feed(wire.text_frame("x" * LIMIT), 100)
