@@ -172,8 +172,8 @@ class AsyncClient(BaseClient):
     async def wait(self) -> None:
         """Wait until the connection has ended and its disconnect handler has run."""
         connection = self._connection or self._last_connection
-        if connection is not None:
-            await connection.wait()
+        if connection is not None and not await connection.wait():
+            return
         # What the program does at an interruption comes before what follows this.
         await interruptions.wait()
 
@@ -457,13 +457,10 @@ class AsyncConnection(AsyncReader, BaseConnection):
     async def _run(self, packets: list[tuple[int, Any]], frames: list[Any]) -> None:
         try:
             await self._may_read.wait()
-            if packets and self.life is Life.OPEN:
-                with suppress(MalformedError):
-                    if role := self._receive(packets, len(packets)):
-                        await self._dispatch(role)
-            if frames and (role := self._receive_frames(self.ws, frames, 0)):
-                await self._dispatch(role)
-            await self._keep_reading()
+            role = self._start_reading()
+            if dispatch := self._receive_first(packets, frames, role):
+                await self._dispatch(dispatch)
+            await self._keep_reading(role)
         except asyncio.CancelledError:
             await self._cut_off()
             raise
@@ -482,7 +479,8 @@ class AsyncConnection(AsyncReader, BaseConnection):
             for messages in (self._batch, self._inbox):
                 messages[:] = [message for message in messages if message is END]
         await self._connection_ended(self.ws)
-        if self._is_read_elsewhere():
+        reader = self._other_reader()
+        if reader is not None and not _is_cancelled(reader):
             self._abort()
         elif self.ws is not None:
             self.loop.call_later(LAST_POLL_TIME, self.ws.abort)
@@ -507,13 +505,14 @@ class AsyncConnection(AsyncReader, BaseConnection):
             await self.client._close_http(self.http)
         self._over.set()
 
-    async def wait(self) -> None:
-        """Wait until all is over."""
+    async def wait(self) -> bool:
+        """Wait until all is over. Returns False to the disconnect handler, at once."""
         if self._ends_in is self.loop.current_task():
-            return  # from the disconnect handler
+            return False
         await self._handled.wait()
         await self._network_over.wait()
         await self._join()
+        return True
 
     async def _join(self) -> None:
         """Wait until all is closed and no task is left but for handlers that still wait."""
@@ -576,7 +575,8 @@ class AsyncConnection(AsyncReader, BaseConnection):
 
     def end(self, reason: str) -> None:
         """End the connection for something that happened to it; the handler runs elsewhere."""
-        self.context.run(super().end, reason)
+        if role := self._start_end(reason):
+            self._dispatch_soon(role)
 
     async def _finish(self, say_goodbye: bool) -> None:
         """Run the disconnect handler of a connection that has ended by itself."""
@@ -642,9 +642,14 @@ class AsyncConnection(AsyncReader, BaseConnection):
         try:
             await super()._dispatch(role)
         except asyncio.CancelledError:
-            if not self._is_read_elsewhere():
-                raise
+            reader = self._other_reader()
+            if reader is None or _is_cancelled(reader) or not hasattr(task, "uncancel"):
+                raise  # or Python 3.10, where nobody can tell
             task.uncancel()  # the handler was meant, not the connection
+
+    def _dispatch_soon(self, role: int) -> None:
+        # In whatever context this is found out: the handler runs in that of the connection.
+        self.context.copy().run(self.loop.spawn, self._dispatch, role)
 
     def overtake(self, entry: int) -> None:
         """Go on without the handler that the dispatcher `entry` is stuck in."""
@@ -657,12 +662,12 @@ class AsyncConnection(AsyncReader, BaseConnection):
             self._reads_in = self.loop.current_task()
         await super()._follow(role, dispatches)
 
-    def _is_read_elsewhere(self) -> bool:
-        """Tell whether another task than the one that runs does the reading, and goes on."""
+    def _other_reader(self) -> Any:
+        """Return the task that reads, if it is another one than the one that runs."""
         task = self._reads_in
-        if task is None or task is self.loop.current_task() or task.done():
-            return False
-        return hasattr(task, "cancelling") and not _is_cancelled(task)  # can't tell: Python 3.10
+        if task is None or task.done() or task is self.loop.current_task():
+            return None
+        return task
 
     async def _read(self, role: int) -> None:
         """Read and dispatch until the connection ends or somebody else has the role."""
@@ -705,6 +710,17 @@ class AsyncConnection(AsyncReader, BaseConnection):
                 self.end_poll()
             if dispatch:
                 await self._dispatch(dispatch)
+
+    def _receive_first(self, packets: list[tuple[int, Any]], frames: list[Any], role: int) -> int:
+        """Process what came together with the OPEN packet. Returns a role to dispatch."""
+        if self.life is not Life.OPEN:
+            return 0
+        if frames:
+            return self._receive_frames(self.ws, frames, role)
+        try:
+            return self._receive(packets, len(packets), role)
+        except MalformedError as error:
+            return error.role
 
     async def _poll(self, role: int) -> int:
         """Send one GET and take in what it brings. Returns a role to dispatch."""
@@ -754,7 +770,7 @@ class AsyncConnection(AsyncReader, BaseConnection):
             ws.over()
         self._reading_ended()
         if dispatch:
-            self.loop.spawn(self._dispatch, dispatch)
+            self._dispatch_soon(dispatch)
 
     def _reading_ended(self) -> None:
         self._connection_over = True
@@ -795,7 +811,7 @@ class AsyncConnection(AsyncReader, BaseConnection):
         self._tell_paused()
         if role := self._network_failed(error):
             self._abort_poll()  # the GET that waits
-            self.loop.spawn(self._dispatch, role)
+            self._dispatch_soon(role)
 
     # -- upgrade ---------------------------------------------------------------------------------
 

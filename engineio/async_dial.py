@@ -146,29 +146,6 @@ class AsyncHTTP:
                 raise ConnectionError("Redirect of a POST to something else")
         raise ConnectionError("Too many redirects")
 
-    async def _send(
-        self, method: str, url: str, headers: Headers, deadline: float | None, **options: Any
-    ) -> Any:
-        if not self._verify and not any(name in options for name in _OF_TLS):
-            options["ssl"] = False
-        # All of it, redirects included; for aiohttp 0 is no limit.
-        timeout = None if deadline is None else max(0.001, deadline - time.monotonic())
-        options = {**self._sessions_proxy, **options}
-        if self._proxies is not None:
-            origin = origin_of(url)
-            if origin not in self._proxies:
-                self._proxies[origin] = _proxy_of(origin[0], origin[1] or "")
-            options.setdefault("proxy", self._proxies[origin])
-        return await self._session.request(
-            method,
-            url,
-            headers=_merged(self.headers, headers),
-            allow_redirects=False,
-            raise_for_status=False,  # whatever the session would do: we want the body
-            timeout=aiohttp.ClientTimeout(total=timeout),
-            **options,
-        )
-
     def _follow(self, url: str, location: str | None) -> str:
         """Return where a redirect leads to."""
         url, is_same = redirect_of(url, location)
@@ -193,6 +170,29 @@ class AsyncHTTP:
         self.headers = {
             name: value for name, value in self.headers.items() if name.lower() not in secret
         }
+
+    async def _send(
+        self, method: str, url: str, headers: Headers, deadline: float | None, **options: Any
+    ) -> Any:
+        if not self._verify and not any(name in options for name in _OF_TLS):
+            options["ssl"] = False
+        # All of it, redirects included; for aiohttp 0 is no limit.
+        timeout = None if deadline is None else max(0.001, deadline - time.monotonic())
+        options = {**self._sessions_proxy, **options}
+        if self._proxies is not None:
+            origin = origin_of(url)
+            if origin not in self._proxies:
+                self._proxies[origin] = _proxy_of(origin[0], origin[1] or "")
+            options.setdefault("proxy", self._proxies[origin])
+        return await self._session.request(
+            method,
+            url,
+            headers=_merged(self.headers, headers),
+            allow_redirects=False,
+            raise_for_status=False,  # whatever the session would do: we want the body
+            timeout=aiohttp.ClientTimeout(total=timeout),
+            **options,
+        )
 
     # -- WebSocket -------------------------------------------------------------------------------
 

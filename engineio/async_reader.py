@@ -96,7 +96,7 @@ class AsyncReader(Inbox):
     async def _own(self, ws: Any) -> None:
         """Read as long as nobody else does, in the task that the connection belongs to."""
         try:
-            await self._keep_reading()
+            await self._keep_reading(self._start_reading())
         except (
             Exception,
             asyncio.CancelledError,
@@ -104,9 +104,13 @@ class AsyncReader(Inbox):
             await self._connection_ended(ws)
             raise
 
-    async def _keep_reading(self) -> None:
+    def _start_reading(self) -> int:
+        """Return a role, which is the reader's."""
+        self._reader = next(roles)
+        return self._reader
+
+    async def _keep_reading(self, role: int) -> None:
         """Read until the connection ends, and wait while somebody else does."""
-        role = self._reader = next(roles)
         while True:
             await self._read(role)
             if self._connection_over:

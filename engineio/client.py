@@ -419,6 +419,7 @@ class Connection(Reader, BaseConnection):
         self._probing: Any = None
         self._ends_in: Any = None
         self._thread: Any = None
+        self._first: list[tuple[int, Any]] = []
         self._empty_polls = 0
 
     # -- life ------------------------------------------------------------------------------------
@@ -441,10 +442,7 @@ class Connection(Reader, BaseConnection):
         loop = self.loop
         self._may_read.wait()
         try:
-            if packets and self.life is Life.OPEN:
-                with suppress(MalformedError):
-                    if role := self._receive(packets, len(packets)):
-                        self._dispatch(role)
+            self._first = packets
             self._own(self.ws, frames)
         finally:
             if self.ws is not None:
@@ -581,6 +579,9 @@ class Connection(Reader, BaseConnection):
 
     def _read_polling(self, role: int) -> None:
         """Poll until the connection ends, a WebSocket takes over, or somebody else has the role."""
+        first, self._first = self._first, []
+        if first and (dispatch := self._receive_first(first, role)):
+            self._dispatch(dispatch)
         while self._reader == role and self.ws is None:
             if self._owner is not None and self._give_back(role):
                 return
@@ -597,6 +598,15 @@ class Connection(Reader, BaseConnection):
             self.end_poll()
             if dispatch:
                 self._dispatch(dispatch)
+
+    def _receive_first(self, packets: list[tuple[int, Any]], role: int) -> int:
+        """Process what came together with the OPEN packet. Returns a role to dispatch."""
+        if self.life is not Life.OPEN:
+            return 0
+        try:
+            return self._receive(packets, len(packets), role)
+        except MalformedError as error:
+            return error.role
 
     def _poll(self, role: int) -> int:
         """Send one GET and take in what it brings. Returns a role to dispatch."""

@@ -62,7 +62,7 @@ def run(main: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
         loop.set_exception_handler(lambda _, context: complaints.append(context))
         return await main(*args)
 
-    before = fds()
+    before, handler = fds(), signal.getsignal(signal.SIGINT)
     gc.freeze()  # what is there now is not looked at again and again
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", ResourceWarning)
@@ -73,7 +73,7 @@ def run(main: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
     assert [str(each.message) for each in caught] == []
     assert fds() <= before
     assert base_client.connected_clients == []
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     return result
 
 
@@ -493,6 +493,47 @@ async def test_a_handlers_task_may_be_cancelled(url: str, transports: list[str])
     await client.receives("after")
     await client.disconnect()
     assert client.events == ["connect", ("client disconnect", "disconnecting")]
+
+
+@pytest.mark.parametrize("transport", ["polling", "websocket"])
+@in_loop
+async def test_a_handler_of_what_came_with_the_open_packet_waits(transport: str) -> None:
+    """For a message that comes later, which somebody has to read."""
+    first = hostile.opening(upgrades=[])
+
+    def poll(exchange: hostile.Exchange) -> None:
+        if exchange.server.received.is_set():
+            exchange.hang()
+        exchange.server.received.set()
+        exchange.answer("4second")
+
+    def accept(exchange: hostile.Exchange) -> None:
+        exchange.accept()
+        exchange.send(hostile.frame(1, first.encode()) + hostile.frame(1, b"4first"))
+        time.sleep(0.2)
+        exchange.text("4second")
+        exchange.hang()
+
+    steps: dict[str, hostile.Step] = {
+        "open": hostile.answer(f"{first}\x1e4first"),
+        "poll": poll,
+        "socket": accept,
+    }
+    client = Recorder(request_timeout=1)
+    second = asyncio.Event()
+
+    @client.on("message")
+    async def message(data: str) -> None:
+        if data == "first":
+            await asyncio.wait_for(second.wait(), WAIT)
+            client.messages.append("first")
+        else:
+            second.set()
+
+    with hostile.Hostile(steps) as server:
+        await client.connect(server.url(), transports=transport)
+        await client.receives("first")
+        await client.disconnect()
 
 
 @in_loop

@@ -21,6 +21,7 @@ import pytest
 import requests
 
 import engineio
+import hostile_server as hostile
 import peers
 import rigs
 from engineio import base_client
@@ -220,6 +221,31 @@ def test_a_handler_waits_for_a_later_message(
         client.send(data)
     until(lambda: len(seen) == 4, seen)
     assert seen[:2] == ["first", "second"]
+
+
+def test_a_handler_of_what_came_with_the_open_packet_waits(client: Recorder) -> None:
+    """For a message that comes later, which somebody has to read."""
+
+    def poll(exchange: hostile.Exchange) -> None:
+        if exchange.server.received.is_set():
+            exchange.hang()
+        exchange.server.received.set()
+        exchange.answer("4second")
+
+    second = threading.Event()
+
+    @client.on("message")
+    def message(data: str) -> None:
+        if data == "first" and second.wait(WAIT):
+            client.messages.append("first")
+        elif data == "second":
+            second.set()
+
+    first = hostile.answer(f"{hostile.opening(upgrades=[])}\x1e4first")
+    with hostile.Hostile({"open": first, "poll": poll}) as server:
+        client.connect(server.url(), transports=["polling"])
+        client.receives("first")
+        client.disconnect()
 
 
 @each_transport

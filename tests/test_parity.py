@@ -9,8 +9,11 @@ import pytest
 
 import engineio
 from engineio.asgi import ASGIApp
+from engineio.async_client import AsyncClient
 from engineio.async_server import AsyncServer
 from engineio.async_socket import AsyncSocket
+from engineio.base_client import BaseClient
+from engineio.client import Client
 from engineio.middleware import WSGIApp
 from engineio.server import Server
 from engineio.socket import Socket
@@ -106,6 +109,33 @@ def test_both_sockets() -> None:
         }
 
 
+CLIENTS = public(Client), public(AsyncClient)
+WAIT_IN_CLIENTS = {"connect", "disconnect", "send", "sleep", "wait"}
+
+
+def test_both_clients() -> None:
+    assert CLIENTS[0].keys() == CLIENTS[1].keys()
+    assert inspect.signature(Client) == inspect.signature(AsyncClient)
+    assert Client.reason is AsyncClient.reason
+    assert issubclass(Client, BaseClient)
+    assert issubclass(AsyncClient, BaseClient)
+
+
+@pytest.mark.parametrize("name", sorted(CLIENTS[0]))
+def test_signatures_and_docstrings_of_the_clients(name: str) -> None:
+    sync, asynchronous = (members[name] for members in CLIENTS)
+    assert text(sync)
+    if name not in DIFFERENT_DOCSTRING:
+        assert text(sync) == text(asynchronous)
+    if isinstance(sync, property):
+        return
+    ours, theirs = inspect.signature(sync), inspect.signature(asynchronous)
+    assert ours.parameters == theirs.parameters
+    if name not in ("start_background_task", "handle_message"):  # returns what to await
+        assert ours.return_annotation == theirs.return_annotation
+    assert inspect.iscoroutinefunction(asynchronous) == (name in WAIT_IN_CLIENTS)
+
+
 def test_both_applications() -> None:
     sync, asynchronous = (inspect.signature(kind).parameters for kind in (WSGIApp, ASGIApp))
     names = {"engineio_app": "engineio_server", "wsgi_app": "other_asgi_app"}
@@ -134,6 +164,10 @@ def order(path: str, kind: str) -> list[str]:
         (("server.py", "Server"), ("async_server.py", "AsyncServer")),
         (("socket.py", "Socket"), ("async_socket.py", "AsyncSocket")),
         (("middleware.py", "WSGIApp"), ("asgi.py", "ASGIApp")),
+        (("client.py", "Client"), ("async_client.py", "AsyncClient")),
+        (("client.py", "Connection"), ("async_client.py", "AsyncConnection")),
+        (("reader.py", "Reader"), ("async_reader.py", "AsyncReader")),
+        (("dial.py", "HTTP"), ("async_dial.py", "AsyncHTTP")),
     ],
 )
 def test_the_files_are_in_the_same_order(
