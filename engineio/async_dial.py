@@ -166,10 +166,7 @@ class AsyncHTTP:
             trust_env=left.trust_env,
         )
         self._own.append(self._session)
-        secret = ("authorization", "cookie")
-        self.headers = {
-            name: value for name, value in self.headers.items() if name.lower() not in secret
-        }
+        self.headers = _without_credentials(self.headers)
 
     async def _send(
         self, method: str, url: str, headers: Headers, deadline: float | None, **options: Any
@@ -228,7 +225,11 @@ class AsyncHTTP:
                 answer.close()
             except _FAILURES as error:
                 raise ConnectionError(f"Connection error: {_describe(error)}") from None
-            url = self._follow(url, answer.headers.get("Location"))
+            left, url = url, self._follow(url, answer.headers.get("Location"))
+            options.pop("params", None)  # they are part of the URL that was left
+            if origin_of(left) != origin_of(url):
+                options.pop("auth", None)
+                headers = _without_credentials(headers)
         raise ConnectionError("Connection error: too many redirects")
 
 
@@ -270,6 +271,11 @@ def _handshake_headers(options: Mapping[str, Any]) -> Headers:
         offers = _deflate.get_request_params()
         headers["Sec-WebSocket-Extensions"] = build_extension([(_deflate.name, offers)])
     return _merged(headers, dict(options.get("headers") or {}))
+
+
+def _without_credentials(headers: Headers) -> Headers:
+    secret = ("authorization", "cookie")
+    return {name: value for name, value in headers.items() if name.lower() not in secret}
 
 
 def _merged(headers: Mapping[str, str], stronger: Mapping[str, str]) -> Headers:

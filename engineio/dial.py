@@ -397,6 +397,7 @@ class WebSocketDialer:
             url = "ws" + url.removeprefix("http") if url.startswith("http") else url
             if not is_same:
                 http._forget_credentials()
+                extra_options = _without_credentials(extra_options)
         raise ConnectionError("Connection error: too many redirects")
 
     def _try(
@@ -454,6 +455,14 @@ _OF_CONSTRUCTOR = (
     *("get_mask_key", "sockopt", "sslopt", "fire_cont_frame", "enable_multithread"),
     "skip_utf8_validation",
 )
+
+
+def _without_credentials(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options for websocket-client without what only one origin may know."""
+    secret = ("authorization", "cookie")
+    lines = _merge_headers({}, options.get("header"))
+    lines = [line for line in lines if line.partition(":")[0].strip().lower() not in secret]
+    return {**options, "header": lines, "cookie": None}
 
 
 def _merge_headers(ours: Headers, theirs: Any) -> list[str]:

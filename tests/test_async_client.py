@@ -832,6 +832,27 @@ async def test_cookies(url: str, host: rigs.Rig) -> None:
 
 
 @in_loop
+async def test_redirects_of_a_websocket_with_options(host: rigs.Rig) -> None:
+    """Another origin is not told what was said for the first one."""
+    options = {
+        "headers": {"authorization": "Bearer token", "X-Mine": "1"},
+        "params": {"once": "1"},
+    }
+    client = Recorder(websocket_extra_options=options)
+    with (
+        peers.Watcher(host.address[1]) as watcher,
+        peers.Redirector(watcher.url("")) as redirector,
+    ):
+        await client.works(redirector.url(), WEBSOCKET)
+    assert redirector.seen[0]["authorization"] == "Bearer token"
+    (head,) = watcher.heads
+    assert "authorization" not in head.headers
+    assert head.headers["x-mine"] == "1"
+    assert head.target.count("once=1") == 1
+    assert options["headers"]["authorization"] == "Bearer token"
+
+
+@in_loop
 async def test_redirects_share_the_time_of_a_request() -> None:
     def slow(exchange: hostile.Exchange) -> None:
         time.sleep(0.4)

@@ -423,6 +423,28 @@ def test_certificates_are_checked(tls_url: str, transports: list[str]) -> None:
         client.disconnect()
 
 
+def test_a_redirect_of_a_websocket_with_options(plain: rigs.Rig) -> None:
+    """Another origin is not told what was said for the first one."""
+    options = {
+        "header": ["authorization: Bearer token", "X-Mine: 1"],
+        "cookie": "a=1",
+    }
+    client = Recorder(websocket_extra_options=options)
+    with (
+        peers.Watcher(plain.address[1]) as watcher,
+        peers.Redirector(watcher.url("")) as redirector,
+    ):
+        client.connect(redirector.url(), transports=["websocket"])
+        client.send("hello")
+        client.receives("hello")
+        client.disconnect()
+    assert redirector.seen[0]["authorization"] == "Bearer token"
+    assert redirector.seen[0]["cookie"] == "a=1"
+    (head,) = watcher.heads
+    assert not {"authorization", "cookie"} & head.headers.keys()
+    assert head.headers["x-mine"] == "1"
+
+
 # Failures
 
 
