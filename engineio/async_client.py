@@ -911,18 +911,25 @@ class Interruptions:
 
     async def _disconnect(self, loop: Any) -> None:
         tasks = [loop.create_task(client.disconnect()) for client in self._clients]
+        is_over = False
         try:
             await asyncio.gather(*tasks, return_exceptions=True)
-        except asyncio.CancelledError:  # the program ends by itself, and these with it
+        except asyncio.CancelledError:
+            is_over = True
             await asyncio.gather(*tasks, return_exceptions=True)
-        finally:
-            # From a callback: what it raises is for whoever runs the event loop.
-            loop.call_soon(self._pass_on)
+        # From a callback: what it raises is for whoever runs the event loop.
+        loop.call_soon(self._pass_on, is_over)
 
-    def _pass_on(self) -> None:
-        """Do what was done at SIGINT before there were clients."""
-        if self._loop is not None:
-            self._restore()
+    def _pass_on(self, is_over: bool = False) -> None:
+        """Do what was done at SIGINT before there were clients.
+
+        is_over: the program has ended by itself when its clients did; then KeyboardInterrupt would
+        only disturb asyncio.run in what it does at the end.
+        """
+        if self._loop is None:
+            return
+        self._restore()
+        if not is_over or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
             signal.raise_signal(signal.SIGINT)
 
     async def wait(self) -> None:
