@@ -475,6 +475,8 @@ class AsyncConnection(AsyncReader, BaseConnection):
 
         The event loop ends when they have. What is started from now on nobody cancels.
         """
+        # The connect handler is cancelled too, and then there was no connection to speak of.
+        await _wait_until(self._may_read, time.monotonic() + self.client._flush_time())
         with self.lock:
             for messages in (self._batch, self._inbox):
                 messages[:] = [message for message in messages if message is END]
