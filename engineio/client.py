@@ -155,8 +155,8 @@ class Client(BaseClient):
     def wait(self) -> None:
         """Wait until the connection has ended and its disconnect handler has run."""
         connection = self._connection or self._last_connection
-        if connection is not None:
-            connection.wait()
+        if connection is not None and not connection.wait():
+            return
         while base_client.interruption.is_pending:
             self.sleep(0)  # what the program does at an interruption comes before what follows this
 
@@ -219,7 +219,11 @@ class Client(BaseClient):
         if is_websocket:
             return True
         if connection.life is Life.OPEN and self._may_upgrade():
-            self._upgrade(connection)
+            try:
+                self._upgrade(connection)
+            except BaseException:  # most likely KeyboardInterrupt
+                connection.close(False, self.reason.CLIENT_DISCONNECT)
+                raise
         return None
 
     def _connect_polling(
@@ -331,9 +335,6 @@ class Client(BaseClient):
         except ConnectionError as error:
             self.logger.warning("WebSocket upgrade failed: %s", printable(str(error.args[0])))
             return
-        except BaseException:
-            connection.refuse()
-            raise
         cancel = self._limit_time(ws.stream.abort)
         is_done = False
         try:
@@ -456,12 +457,15 @@ class Connection(Reader, BaseConnection):
             client._disconnected(self)
             loops.release(loop)
 
-    def wait(self) -> None:
-        """Wait until all is over."""
+    def wait(self) -> bool:
+        """Wait until all is over. Returns False to the disconnect handler, at once."""
+        if self._ends_in == _thread.get_ident() and not self._handled.is_set():
+            return False
         self._handled.wait()
         self._network_over.wait()
         if self._thread is not threading.current_thread():
             self._thread.join(1.0)
+        return True
 
     def close(self, abort: bool, reason: str) -> None:
         """End the connection from the application's side."""
@@ -549,6 +553,12 @@ class Connection(Reader, BaseConnection):
     def _start_closing(self, ws: Any, code: int) -> None:
         ws.close(code)
 
+    def _push_slowly(self, pkt: Packet) -> bool:
+        is_open = super()._push_slowly(pkt)
+        if self.ws is None and self.reason == self.client.reason.SEND_BUFFER_FULL:
+            self.http.abort()  # the GET that waits
+        return is_open
+
     def _abort(self) -> None:
         if self.ws is not None:
             self.ws.stream.abort()
@@ -634,7 +644,7 @@ class Connection(Reader, BaseConnection):
     def _network_failed(self, error: Exception) -> int:
         """End the connection because a request failed. Returns a role to dispatch."""
         role = self._start_end(self.client.reason.TRANSPORT_ERROR)
-        if self.reason == self.client.reason.TRANSPORT_ERROR:
+        if role:
             self.client.logger.warning("%s, aborting", printable(str(error.args[0])))
         return role
 

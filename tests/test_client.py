@@ -590,6 +590,24 @@ def wait_for_line(process: "subprocess.Popen[str]", line: str) -> None:
     pytest.fail(f"it ended before {line!r}")
 
 
+def test_a_full_send_buffer_over_polling_ends_it_at_once() -> None:
+    with peers.Listener(half_dead(25000, 20000)) as listener:
+        client = engineio.Client(max_send_buffer=1_000_000)
+        reasons = []
+
+        def disconnected(reason: str) -> None:
+            client.wait()  # which has nothing to wait for but this
+            reasons.append(reason)
+
+        client.on("disconnect", disconnected)
+        client.connect(listener.url(), transports=["polling"])
+        client.send("x" * 2_000_000)
+        started = time.monotonic()
+        client.wait()
+        assert reasons == ["send buffer full"]
+        assert time.monotonic() - started < WAIT  # and not as long as a GET may wait
+
+
 # The signal may come at once: then a print that is under way would not let the handlers print.
 INTERRUPTED = """
 import os, signal, time, engineio
