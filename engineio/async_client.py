@@ -7,7 +7,6 @@ A connection has one task, `read_loop_task`, which reads and runs the handlers (
 import asyncio
 import contextvars
 import functools
-import logging
 import math
 import signal
 import threading
@@ -24,8 +23,6 @@ from engineio.base_client import (
     EMPTY_POLL_DELAY,
     LAST_POLL_TIME,
     MAX_EMPTY_POLLS,
-    MAX_MESSAGE,
-    MAX_SEND_BUFFER,
     PATIENCE,
     PROBE,
     BaseClient,
@@ -71,34 +68,11 @@ class AsyncClient(BaseClient):
     Raises `DriverError` if a package is missing.
     """
 
-    def __init__(
-        self,
-        logger: bool | logging.Logger = False,
-        json: Any = None,
-        request_timeout: float | None = 5,
-        http_session: Any = None,
-        ssl_verify: bool = True,
-        handle_sigint: bool = True,
-        websocket_extra_options: dict[str, Any] | None = None,
-        timestamp_requests: bool = True,
-        *,
-        max_http_buffer_size: int = MAX_MESSAGE,
-        max_send_buffer: int = MAX_SEND_BUFFER,
-    ) -> None:
+    def _load_driver(self) -> Any:
         check_installed()
-        self.driver = load("aiohttp")
-        super().__init__(
-            logger,
-            json,
-            request_timeout,
-            http_session,
-            ssl_verify,
-            handle_sigint,
-            websocket_extra_options,
-            timestamp_requests,
-            max_http_buffer_size=max_http_buffer_size,
-            max_send_buffer=max_send_buffer,
-        )
+        return load("aiohttp")
+
+    def _set_up(self) -> None:
         self._is_connecting = False
 
     def is_asyncio_based(self) -> bool:

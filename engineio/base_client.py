@@ -26,10 +26,10 @@ from urllib.parse import quote, urljoin, urlsplit
 from engineio import json, payload
 from engineio import packet as wire
 from engineio.base_server import make_logger, printable
+from engineio.events import Events
 from engineio.exceptions import ConnectionError, PacketError
 from engineio.inbox import END, Inbox
 from engineio.packet import Packet, decode_frame
-from engineio.request import positional_arguments
 from engineio.session import CLOSE_PACKET, SEPARATOR_SIZE, Carrier, Life
 from engineio.settings import POLLING, VALID_TRANSPORTS, WEBSOCKET
 from engineio.websocket import encode_masked_frame
@@ -315,10 +315,8 @@ def websocket_url(url: str) -> str:
     return f"ws{before.removeprefix('http')}transport=websocket&EIO=4{after}"
 
 
-class BaseClient:
+class BaseClient(Events):
     """Options and helpers of a client; see `Client` for the parameters."""
-
-    event_names = ["connect", "disconnect", "message"]
 
     class reason:  # noqa: N801 - the public name
         """Why a client was disconnected, as given to the disconnect handler."""
@@ -349,6 +347,7 @@ class BaseClient:
         max_http_buffer_size: int = MAX_MESSAGE,
         max_send_buffer: int = MAX_SEND_BUFFER,
     ) -> None:
+        self.driver = self._load_driver()
         if json is not None:
             Packet.json = json
         self.logger = make_logger(logger, default_logger)
@@ -360,7 +359,7 @@ class BaseClient:
         self.timestamp_requests = timestamp_requests
         self.max_http_buffer_size = max_http_buffer_size
         self.max_send_buffer = max_send_buffer
-        self.handlers: dict[str, Callable[..., Any]] = {}
+        self.handlers = {}
         self.base_url: str | None = None
         self.transports: list[str] | None = None
         self.current_transport: str | None = None
@@ -382,7 +381,15 @@ class BaseClient:
         self.state = "disconnected"
         self._connection: Any = None
         self._last_connection: Any = None
-        self._arity: dict[str, tuple[Callable[..., Any], int]] = {}
+        self._arity = {}
+        self._set_up()
+
+    def _load_driver(self) -> Any:
+        """Return the driver. Raises `DriverError` if a package is missing."""
+        raise NotImplementedError
+
+    def _set_up(self) -> None:
+        """Give a kind of client what it keeps besides."""
 
     def is_asyncio_based(self) -> bool:
         """Return whether the handlers may be coroutines."""
@@ -404,17 +411,7 @@ class BaseClient:
 
         Raises `ValueError` for any other event.
         """
-        if event not in self.event_names:
-            raise ValueError("Invalid event")
-
-        def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            self.handlers[event] = function
-            return function
-
-        if handler is None:
-            return register
-        register(handler)
-        return None
+        return self._register(event, handler)
 
     def transport(self) -> str | None:
         """Return "polling" or "websocket", or None before the first connection."""
@@ -528,13 +525,6 @@ class BaseClient:
         """Forget what a connection used, if no later one uses it."""
         if self._connection is None and self._last_connection is connection:
             self._forget_session()
-
-    def _arguments_of(self, event: str, handler: Callable[..., Any]) -> int:
-        """Return how many arguments the handler of an event takes."""
-        known = self._arity.get(event)
-        if known is None or known[0] is not handler:
-            known = self._arity[event] = (handler, positional_arguments(handler))
-        return known[1]
 
     # -- logging -------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from engineio import packet as wire
 from engineio import payload, response
 from engineio.admission import Admission
 from engineio.driver import AsyncDriver, Driver, choose
+from engineio.events import Events
 from engineio.exceptions import PacketError, ProtocolError
 from engineio.heartbeat import Heartbeat
 from engineio.manager import Manager
@@ -23,7 +24,6 @@ from engineio.request import (
     Reject,
     Request,
     client_address,
-    positional_arguments,
 )
 from engineio.response import Headers, Response
 from engineio.settings import NEW_OPTIONS, VALID_TRANSPORTS, WEBSOCKET, Settings
@@ -42,11 +42,10 @@ FAREWELL_TIME = 30.0  # seconds a client may take to fetch the packet that says 
 _LOG_DATA = 200  # characters of a packet's data that are logged
 
 
-class BaseServer(Settings):
+class BaseServer(Events, Settings):
     """Options and helpers of a server; see `Server` for the parameters."""
 
     compression_methods = ["gzip", "deflate"]
-    event_names = ["connect", "disconnect", "message"]
     valid_transports = VALID_TRANSPORTS
     sequence_number = 0
 
@@ -104,12 +103,12 @@ class BaseServer(Settings):
         self.logger = make_logger(logger, default_logger)
         self.log_info = self.logger.isEnabledFor(logging.INFO)
         self.log_message_keys: set[str] = set()
-        self.handlers: dict[str, Callable[..., Any]] = {}
+        self.handlers = {}
         self.start_service_task = True if monitor_clients is None else monitor_clients
         self.service_task_handle: Any = None
         self.service_task_event: Any = None
         self.manager: Any = kwargs.pop("client_manager", None) or Manager()
-        self._arity: dict[str, tuple[Callable[..., Any], int]] = {}
+        self._arity = {}
         self._openings: dict[int, tuple[Any, dict[str, Any], str]] = {}
         self._numbers = count(secrets.randbelow(1 << 24))
         # Nothing depends on an automatic choice yet, so the first request may still change it.
@@ -186,17 +185,7 @@ class BaseServer(Settings):
 
         Raises `ValueError` for any other event.
         """
-        if event not in self.event_names:
-            raise ValueError("Invalid event")
-
-        def register(function: Callable[..., Any]) -> Callable[..., Any]:
-            self.handlers[event] = function
-            return function
-
-        if handler is None:
-            return register
-        register(handler)
-        return None
+        return self._register(event, handler)
 
     def transport(self, sid: str) -> str:
         """Return "polling" or "websocket". Raises `KeyError` for an unknown sid."""
@@ -239,13 +228,6 @@ class BaseServer(Settings):
     def plan_farewell(self, sid: str) -> None:
         """Forget an ended session when its client had enough time to fetch its last packets."""
         self.wake_at(time.monotonic() + FAREWELL_TIME, sid)
-
-    def _arguments_of(self, event: str, handler: Callable[..., Any]) -> int:
-        """Return how many arguments the handler of an event takes."""
-        known = self._arity.get(event)
-        if known is None or known[0] is not handler:
-            known = self._arity[event] = (handler, positional_arguments(handler))
-        return known[1]
 
     def _get_socket(self, sid: str) -> Any:
         socket = self.manager.get(sid)

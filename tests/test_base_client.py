@@ -135,6 +135,9 @@ class Owner(BaseClient):
         super().__init__(**options)
         self.loop = self.Loop()
 
+    def _load_driver(self) -> None:
+        """It needs none."""
+
     def get_queue_empty_exception(self) -> type[Exception]:
         return Exception
 

@@ -19,8 +19,6 @@ DIFFERENT = {
     "static /nothing": "'/' is a file and no folder",
     "handshake": "the order of the JavaScript server",
     "no session afterwards": "the end does not wait for the client",
-    "Client unknown option": "the class is named that was asked for",
-    "AsyncClient unknown option": "the class is named that was asked for",
 }
 
 
