@@ -8,8 +8,10 @@ servers is data in `SPECS`, not code in tests.
 import base64
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -348,11 +350,22 @@ def over_tls(name: str) -> Spec | None:
     return replace(spec, name=f"{name}-tls", command=command, tls=True)
 
 
+# Below the ports that the kernel gives to connections and to those who ask for any, so that nobody
+# takes one between here and the server that gets it; each process of a test run has its own.
+WORKER = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 10
+_ports = itertools.count(random.randrange(2_000))
+
+
 def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    while True:
+        port = 10_000 + 2_000 * WORKER + next(_ports) % 2_000
+        with socket.socket() as sock:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
 
 
 def settings_of(counts: Mapping[str, int], baseline: Mapping[str, int]) -> dict[str, int]:
