@@ -13,7 +13,9 @@ import select
 import socket
 import ssl
 import struct
-from collections.abc import Mapping
+import time
+import zlib
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -50,10 +52,11 @@ def tls_context() -> ssl.SSLContext:
 _open_streams: "set[Stream]" = set()
 
 
-def close_all() -> None:
+def close_all(but: "Collection[Stream]" = ()) -> None:
     """Close every connection that is still open, so that a test need not."""
     for stream in list(_open_streams):
-        stream.close()
+        if stream not in but:
+            stream.close()
 
 
 class Stream:
@@ -100,6 +103,21 @@ class Stream:
         if self._buffer or (isinstance(self.sock, ssl.SSLSocket) and self.sock.pending()):
             return True
         return bool(select.select([self.sock], [], [], wait)[0])
+
+    def pour(self, data: bytes, seconds: float) -> int:
+        """Send `data` over and over for so long, and no longer than the server takes it.
+
+        Reads nothing.  Returns how many bytes went out; they end within `data` as it happens.
+        """
+        sent, view, deadline = 0, memoryview(data), time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.sock.settimeout(left)
+            try:
+                sent += self.sock.send(view[sent % len(data) :])
+            except OSError:  # the server reads no more, or has ended the connection
+                break
+        self.sock.settimeout(TIMEOUT)
+        return sent
 
     def shut_write(self) -> None:
         self.sock.shutdown(socket.SHUT_WR)
@@ -387,6 +405,12 @@ def text_frame(text: str) -> bytes:
 
 def close_frame(code: int | None = 1000, reason: str = "") -> bytes:
     return frame(CLOSE, b"" if code is None else struct.pack("!H", code) + reason.encode())
+
+
+def deflated(data: bytes) -> bytes:
+    """A message's payload under permessage-deflate; its first frame has rsv=4."""
+    compressor = zlib.compressobj(9, wbits=-15)
+    return (compressor.compress(data) + compressor.flush(zlib.Z_SYNC_FLUSH))[:-4]
 
 
 def websocket_query(sid: str | None = None, **more: str) -> dict[str, str]:

@@ -8,11 +8,13 @@ from typing import Any
 
 from contract_common import (
     CONFIG,
+    LIMIT,
     SERVERS,
     BaseControl,
     ContractError,
     Recorder,
     connect_answer,
+    floor_answer,
     stop,
 )
 
@@ -143,6 +145,8 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if name in instances:
         result: Iterable[bytes] = instances[name].wsgi(environ, start_response)
         return result
+    if name == "floor":
+        return floor(environ, start_response)
     if name != "control":
         start_response("404 Not Found", [("Content-Length", "0")])
         return []
@@ -150,4 +154,17 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     body = json.dumps(getattr(control, arguments.pop("call"))(**arguments)).encode()
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
     start_response("200 OK", headers)
+    return [body]
+
+
+def floor(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+    """A plain echo: what happens here is the web server's doing."""
+    length = environ.get("CONTENT_LENGTH")
+    chunked = "HTTP_TRANSFER_ENCODING" in environ
+    size = int(length) if length and length.isdecimal() else LIMIT if chunked else 0
+    if size:
+        environ["wsgi.input"].read(min(size, LIMIT))
+    body = floor_answer(environ["REQUEST_METHOD"], environ["QUERY_STRING"])
+    fields = [("Content-Type", "text/plain"), ("Content-Length", str(len(body)))]
+    start_response("200 OK", fields)
     return [body]

@@ -96,6 +96,17 @@ def connect_answer(query: Mapping[str, str]) -> object:
     return None
 
 
+LIMIT = 1_000_000  # bytes of a request's body that the floor reads
+FLOOR_OPEN = '0{"sid":"floor","upgrades":[],"pingInterval":25000,"pingTimeout":20000}'
+
+
+def floor_answer(method: str, query: str) -> bytes:
+    """What an echo without Engine.IO answers."""
+    if method == "POST":
+        return b"ok"
+    return b"6" if "sid=" in query else FLOOR_OPEN.encode()
+
+
 class BaseControl:
     """What a test may ask that needs no waiting; each public method is a call."""
 
@@ -161,6 +172,11 @@ class BaseControl:
                 if events[-1][0] == "disconnect":
                     del recorder.events[sid], recorder.environs[sid]
 
+    def forget_faults(self) -> None:
+        """Have the next fault of each kind logged as if it were the first."""
+        for recorder in self._recorders.values():
+            recorder.eio.log_message_keys.clear()
+
     def collect_garbage(self) -> None:
         gc.collect()
 
@@ -182,6 +198,14 @@ class BaseControl:
             trim(0)
         with open("/proc/self/statm") as file:
             return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def peak_memory(self) -> int:
+        """The most resident memory in bytes since this was last asked."""
+        with open("/proc/self/status") as file:
+            peak = next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+        with open("/proc/self/clear_refs", "w") as file:
+            file.write("5")  # proc(5): what it is now is the peak from here on
+        return peak * 1024
 
 
 def heap_entries(eio: Any) -> int:
@@ -205,6 +229,7 @@ SERVERS: dict[str, dict[str, Any]] = {
     "drop": {"ping_interval": 0.2, "ping_timeout": 0.5},
     "drop_late": {"ping_interval": 0.2, "ping_timeout": 2},
     "small": {"max_http_buffer_size": 1000},
+    "medium": {"max_http_buffer_size": 20_000},
     "big": {"max_http_buffer_size": 20_000_000},
     "serial": {"async_handlers": False},
     "cors_any": {"cors_allowed_origins": "*"},
