@@ -17,8 +17,16 @@ from engineio.exceptions import PacketError
 from engineio.packet import decode_frame
 from engineio.session import Life
 
-# A peer may have this many handlers waiting at a time; then it is not read until one returns.
+# A peer may have this many handlers waiting at a time, with messages of so many times
+# `max_http_buffer_size` in their hands; then it is not read until one returns.
 MAX_RUNNING = 1000
+MAX_HELD = 16
+
+# What waiting handlers hold is counted for messages from this size on, in bytes: with more of less
+# the number of handlers is reached first.
+LARGE = 4096
+# What came in fewer bytes than this is taken for messages of equal size.
+FEW = 65536
 
 NOTHING = object()
 END = object()  # in an inbox: the connection has ended, its disconnect handler comes next
@@ -30,6 +38,10 @@ class Inbox:
 
     # What few ever change is kept on the class; see `Session`.
     _room: Any = None
+    _held: dict[int, int] | None = None
+    _held_size = 0
+    _held_back = 0
+    _largest = 0
     _parked = False
     _owner: Any = None
     _connection_over = False
@@ -77,8 +89,12 @@ class Inbox:
 
     # -- receiving -----------------------------------------------------------------------------
 
-    def _receive(self, packets: Iterable[tuple[int, Any]], size: int, role: int = 0) -> int:
+    def _receive(
+        self, packets: Iterable[tuple[int, Any]], size: int, role: int = 0, largest: int = 0
+    ) -> int:
         """Process packets that came in `size` bytes; messages go to the inbox.
+
+        `largest` is the size of the largest one, 0 if that makes no difference.
 
         Returns the role of dispatcher if the caller is to run the handlers. A bad packet ends the
         session (parse error) after the messages before it, and raises `MalformedError` then.
@@ -100,14 +116,18 @@ class Inbox:
         if not messages:
             return 0
         self._inbox_size += size
+        if size >= LARGE:
+            self._largest = max(self._largest, largest or size // len(messages))
         return self._deliver(messages, role)
 
     def _receive_frames(self, ws: Any, frames: list[Any], role: int) -> int:
         """Process what came over a WebSocket. Returns the role of dispatcher, as `_receive`."""
         if self.life is not Life.OPEN:
             return 0
+        size = ws.size
+        largest = max(map(len, frames)) if size > FEW else 0
         try:
-            return self._receive(map(decode_frame, frames), ws.size, role)
+            return self._receive(map(decode_frame, frames), size, role, largest)
         except MalformedError as error:
             return error.role
 
@@ -124,6 +144,9 @@ class Inbox:
                 self._inbox.extend(messages)
                 if self.dispatcher and not (self._parked and self.server.async_handlers):
                     return 0  # its dispatcher will come to them
+                if self.dispatcher and self._is_full and messages[-1] is not END:
+                    self._held_back = self.dispatcher
+                    return 0
             else:
                 messages.reverse()
                 self._batch = messages
@@ -132,22 +155,28 @@ class Inbox:
     def _next_message(self, role: int) -> Any:
         """Take a message out of the inbox, or `NOTHING` if `role` has no more to dispatch."""
         with self.lock:
-            if self.dispatcher != role:
-                self._running -= 1
-                return NOTHING
-            self._parked = False
-            batch = self._batch
-            if not batch:
-                self._batch, self._inbox = self._inbox, batch
+            if self.dispatcher == role:
+                if self._held is not None:
+                    self._release(role)
+                self._parked = False
                 batch = self._batch
                 if not batch:
-                    self.dispatcher = 0
-                    self._running -= 1
-                    self._inbox_size = 0
-                    return NOTHING
-                batch.reverse()
-            self.progress += 1
-            return batch.pop()
+                    self._batch, self._inbox = self._inbox, batch
+                    batch = self._batch
+                    if not batch:
+                        self.dispatcher = 0
+                        self._running -= 1
+                        self._inbox_size = 0
+                        if self._largest:
+                            self._largest = 0
+                        return NOTHING
+                    batch.reverse()
+                self.progress += 1
+                return batch.pop()
+            held_back = self._has_returned(role)
+        if held_back:
+            self.overtake(held_back)
+        return NOTHING
 
     @property
     def _has_messages(self) -> bool:
@@ -164,14 +193,16 @@ class Inbox:
         Another one goes on with what is left there, the end of the session perhaps.
         """
         with self.lock:
-            self._running -= 1
-            if self.dispatcher != role:
-                return
-            self.dispatcher = 0
-            if not goes_on or not self._has_messages:
-                return
-            other = self._make_dispatcher(next(roles))
-        self.server.loop.spawn(self._dispatch, other)
+            held_back = self._has_returned(role)
+            other = 0
+            if self.dispatcher == role:
+                self.dispatcher = held_back = 0
+                if goes_on and self._has_messages:
+                    other = self._make_dispatcher(next(roles))
+        if other:
+            self.server.loop.spawn(self._dispatch, other)
+        elif held_back:
+            self.overtake(held_back)
 
     def _make_dispatcher(self, role: int) -> int:
         """Give a role the inbox; `_dispatch` must be called with it. Call with `lock` held."""
@@ -193,19 +224,60 @@ class Inbox:
                 return
             reads = self._reader == entry and not self._connection_over
             dispatches = self.server.async_handlers
-            if self._running >= MAX_RUNNING:
-                return
+            if dispatches:
+                self._hold(entry)
+            role = 0
             if not reads and not (dispatches and self._has_messages):
                 self._parked = True
-                return
-            role = next(roles)
-            if reads:
-                self._reader = role
-            if dispatches:
-                self._make_dispatcher(role)
-        if self._stream is not None:
-            self._stream.flush()
-        self.server.loop.spawn(self._follow, role, dispatches)
+                self._inbox_size = self._largest = 0
+            elif self._is_full:
+                self._held_back = entry
+            else:
+                role = next(roles)
+                if reads:
+                    self._reader = role
+                if dispatches:
+                    self._make_dispatcher(role)
+        if role:
+            if self._stream is not None:
+                self._stream.flush()
+            self.server.loop.spawn(self._follow, role, dispatches)
+        elif self._parked and self._room is not None:
+            self._make_room()
+
+    # -- handlers that wait; all of this needs `lock` ------------------------------------------
+
+    def _hold(self, role: int) -> None:
+        """Count what the handler that `role` is stuck in may have in its hands."""
+        size = self._largest
+        if size < LARGE:
+            return
+        if self._held is None:
+            self._held = {}
+        if role not in self._held:
+            self._held[role] = size
+            self._held_size += size
+
+    def _release(self, role: int) -> None:
+        if self._held is not None:
+            self._held_size -= self._held.pop(role, 0)
+            if not self._held:
+                self._held = None
+
+    @property
+    def _is_full(self) -> bool:
+        """Whether so much waits in handlers that nothing more is read."""
+        most: int = MAX_HELD * self.server.max_http_buffer_size
+        return self._running >= MAX_RUNNING or self._held_size > most
+
+    def _has_returned(self, role: int) -> int:
+        """Count a dispatcher out. Returns one that may be overtaken now, or 0."""
+        self._running -= 1
+        self._release(role)
+        held_back = self._held_back
+        if held_back:
+            self._held_back = 0
+        return held_back
 
     def _give_back(self, role: int) -> bool:
         """Let the owner read again, which has nothing else to do."""

@@ -107,6 +107,27 @@ def test_handler_that_raises(rig: rigs.Rig, transport: str, name: str) -> None:
     assert server.is_alive(session.sid)
 
 
+@BOTH
+def test_waiting_handlers_hold_so_many_bytes(rig: rigs.Rig, transport: str) -> None:
+    """Sixteen messages of the largest size are passed, then a client is not read for a while."""
+    server = rig.server("medium")
+    session = connect(server, transport)
+    padding = "x" * 19_000
+    names = [f"{number}-{padding}" for number in range(18)]
+    for name in names:
+        send(session, f"4hold:{name}")
+    server.wait(session.sid, "message", count=17)
+    time.sleep(0.3)
+    assert len(server.messages(session.sid)) == 17
+    # One that is not the last returns, and the next one has its turn.
+    server.call("release", sid=session.sid, hold=names[5])
+    server.wait(session.sid, "message", count=18)
+    for name in names[:5] + names[6:]:
+        server.call("release", sid=session.sid, hold=name)
+    answers = receive(session, 18)
+    assert sorted(answers) == sorted(f"4held:{name}" for name in names)
+
+
 def test_session_that_ends_while_its_handler_blocks(server: rigs.Server) -> None:
     websocket = server.websocket()
     websocket.send_text("4hold:up")
