@@ -142,7 +142,9 @@ class FrameWebSocket(AsyncWebSocket):
         """Accept the handshake and run the handler."""
         answer = handshake(environ, self.server.per_message_deflate)
         self.is_compressed = bool(answer.extensions)
-        self.protocol = WebSocketProtocol(self.server.max_http_buffer_size, answer.extensions)
+        self.protocol = WebSocketProtocol(
+            self.server.max_http_buffer_size, answer.extensions, self.server.compression_threshold
+        )
         self._transport = await self.accept(environ, answer.headers)
         self._loop = self.server.loop
         self.stream: Any = FrameStream(self._transport, self._loop)

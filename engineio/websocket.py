@@ -271,7 +271,8 @@ class WebSocketProtocol:
     """One WebSocket connection, from the end of its handshake, on the server's side.
 
     `max_size` limits a message, in bytes before decoding of text and after decompression; it may
-    be set at any time and holds from the next frame on. `extensions` are those of the handshake.
+    be set at any time and holds from the next frame on. `extensions` are those of the handshake;
+    with them, messages of at least `threshold` bytes are compressed.
 
     Calls must not overlap, with one exception: `encode` without extensions keeps no state. With
     extensions, frames must leave in the order in which they were encoded.
@@ -283,6 +284,7 @@ class WebSocketProtocol:
         "_library",
         "_output",
         "_plain",
+        "_threshold",
         "close_code",
         "close_reason",
         "closed_by_peer",
@@ -312,7 +314,9 @@ class WebSocketProtocol:
     wants: int
     """Bytes that complete the frame (or its header) being received, 0 between frames."""
 
-    def __init__(self, max_size: int, extensions: Sequence[Extension] = ()) -> None:
+    def __init__(
+        self, max_size: int, extensions: Sequence[Extension] = (), threshold: int = 0
+    ) -> None:
         self.max_size = max_size
         self.is_open = True
         self.is_closing = False
@@ -322,6 +326,7 @@ class WebSocketProtocol:
         self.has_output = False
         self.wants = 0
         self._extensions = extensions
+        self._threshold = threshold
         self._output = b""
         # The start of a frame for the fast path, or of a header. None if the library has it.
         self._buffer: bytearray | None = None
@@ -390,7 +395,7 @@ class WebSocketProtocol:
         return output
 
     def encode(self, data: str | bytes) -> bytes:
-        """Encode one message for this connection, compressed if that was negotiated.
+        """Encode one message for this connection, compressed if that was negotiated and it is long.
 
         For use while `is_open`, and for answers that leave before the close frame of a violation.
         Raises `PacketError` for text that UTF-8 cannot encode.
@@ -404,7 +409,8 @@ class WebSocketProtocol:
                 data = data.encode()
             except UnicodeEncodeError as exc:
                 raise PacketError(f"text is not Unicode: {exc.reason}") from None
-        return Frame(opcode, data).serialize(mask=self._masks_output, extensions=self._extensions)
+        extensions = self._extensions if len(data) >= self._threshold else ()
+        return Frame(opcode, data).serialize(mask=self._masks_output, extensions=extensions)
 
     def _encode_plain(self, data: str | bytes) -> bytes:
         return encode_frame(data)

@@ -998,6 +998,18 @@ def test_malformed_offer() -> None:
         handshake(environ, deflate=True)
 
 
+def test_short_messages_are_not_compressed() -> None:
+    extensions, client = deflated()
+    protocol = WebSocketProtocol(10_000, extensions, threshold=100)
+    for size, is_compressed in ((99, False), (100, True), (99, False), (5000, True)):
+        for message in ("x" * size, b"x" * size, "\N{POUND SIGN}" * (size // 2) + "x" * (size % 2)):
+            data = message.encode() if isinstance(message, str) else message
+            head, payload = server_frame(protocol.encode(message))
+            assert bool(head & 0x40) is is_compressed
+            frame = Frame(Opcode(head & 15), payload, rsv1=is_compressed)
+            assert bytes(client.decode(frame).data) == data
+
+
 @pytest.mark.parametrize(
     "offer",
     [
