@@ -233,7 +233,7 @@ class GreenStream(BufferedStream):
 
     def push(self, data: bytes) -> None:
         """Write soon."""
-        if self._ended:
+        if self._is_over:
             return
         self.size += len(data)
         self._out.append(data)
@@ -243,6 +243,13 @@ class GreenStream(BufferedStream):
             loop.dirty.append(self)
             if not loop.is_scheduled:
                 loop.schedule()
+
+    def push_control(self, data: bytes, is_last: bool) -> None:
+        """Write a control frame soon; behind the last one no message is written."""
+        is_over = self._is_over or is_last
+        self._is_over = self._ended
+        self.push(data)
+        self._is_over = is_over
 
     def hold(self) -> None:
         """Nothing to do: nothing is written at once."""
@@ -262,7 +269,7 @@ class GreenStream(BufferedStream):
 
     def finish(self) -> None:
         """Let go of the socket."""
-        self._ended = True
+        self._ended = self._is_over = True
         self._forget()
         self._disarm()
         if self._cancel_write is not None:

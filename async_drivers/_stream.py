@@ -15,7 +15,7 @@ class BufferedStream:
     Below TLS the methods of the TLS object are used: on a socket that does not wait, they neither.
     """
 
-    __slots__ = ("_ended", "_out", "_recv", "_rest", "_send", "_sock", "_tls", "size")
+    __slots__ = ("_ended", "_is_over", "_out", "_recv", "_rest", "_send", "_sock", "_tls", "size")
 
     def __init__(self, sock: Any) -> None:
         self.size = 0
@@ -27,6 +27,8 @@ class BufferedStream:
         self._out: list[bytes] = []
         self._rest: memoryview | None = None
         self._ended = False
+        # No message may come any more: behind the close frame, or because it has ended.
+        self._is_over = False
 
     def _write(self) -> bool:
         """Write what goes without waiting. Returns False if some is left for later."""
@@ -45,7 +47,7 @@ class BufferedStream:
                 sent = 0
             except OSError:
                 self._forget()
-                self.abort()
+                self._break()
                 return True
             self.size -= sent
             if sent == len(data):
@@ -75,6 +77,9 @@ class BufferedStream:
 
     def abort(self) -> None:
         """End the connection in both directions and wake the reader."""
+        self._break()
+
+    def _break(self) -> None:
         if not self._ended:
-            self._ended = True
+            self._ended = self._is_over = True
             shut_down(self._sock)

@@ -84,12 +84,12 @@ class WebSocket:
                     protocol.receive_eof()
                     messages = []
                 output = protocol.data_to_send() if protocol.has_output else b""
-            if messages and not protocol.is_open:
-                # The answers to these come before the close frame; after it none may.
-                self._last_words = output
-                return messages
+                if messages and not protocol.is_open:
+                    # The answers to these come before the close frame; after it none may.
+                    self._last_words = output
+                    return messages
             if output:
-                self.stream.push(output)
+                self.stream.push_control(output, not protocol.is_open)
             if messages:
                 return messages
             if not data:
@@ -100,7 +100,7 @@ class WebSocket:
         with self._lock:  # no message comes behind them
             words, self._last_words = self._last_words, b""
             if words:
-                self.stream.push(words)
+                self.stream.push_control(words, True)
 
     def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""
@@ -125,7 +125,7 @@ class WebSocket:
         with self._lock:
             frame = self.protocol.close(code, reason)
         if frame:
-            self.stream.push(frame)
+            self.stream.push_control(frame, True)
             self.stream.flush()
             self._cancel_abort = self._loop.call_later(CLOSE_TIMEOUT, self.stream.abort)
 

@@ -241,12 +241,10 @@ class ThreadLoop:
         with self._lock:
             thread = self._thread
             self._stopping = True
-        if thread is not None:
-            self._alarm()
-            if thread is not threading.current_thread():
-                thread.join()
-        with self._lock:
-            self._thread = None
+            if thread is not None:
+                self._alarm()
+        if thread is not None and thread is not threading.current_thread():
+            thread.join()
         self.pool.stop()
 
     def _do(self, command: Callable[[], Any], wake: bool = True) -> None:
@@ -258,14 +256,14 @@ class ThreadLoop:
         with self._lock:
             if self._thread is None:
                 self._start()
-        self._alarm()
+            self._alarm()
 
     def _alarm(self) -> None:
-        with suppress(BlockingIOError, OSError):  # full: it will wake anyway; closed: it has ended
+        """Wake the loop's thread. Call with the lock held: it closes the bell when it ends."""
+        with suppress(BlockingIOError):  # full: it will wake anyway
             self._bell.send(b"\0")
 
     def _start(self) -> None:
-        self._stopping = False
         self._selector = selectors.DefaultSelector()
         self._ear, self._bell = socket.socketpair()
         self._ear.setblocking(False)
@@ -308,13 +306,18 @@ class ThreadLoop:
                     _call(on_hangup)
             seen = self._look_for_blocked(seen)
             idle_ticks = 0 if seen else idle_ticks + 1
-        # Nobody waits for time to pass any more: connections that are closing end now.
-        while self._commands or self._timers:
+        # Nobody waits for time to pass any more: connections that are closing end now. For what
+        # comes later, of one that ended at the same time, there is another thread as short as this.
+        while True:
             self._run_commands()
             self._run_timers(math.inf)
-        selector.close()
-        ear.close()
-        bell.close()
+            with self._lock:
+                if not self._commands:
+                    self._thread = None
+                    selector.close()
+                    ear.close()
+                    bell.close()
+                    return
 
     def _run_commands(self) -> None:
         while self._commands:
@@ -399,8 +402,19 @@ class ThreadStream(BufferedStream):
     def push(self, data: bytes) -> None:
         """Write now what goes without waiting, unless held; the rest when the peer takes it."""
         with self._lock:
+            if self._is_over:
+                return
+            self.size += len(data)
+            self._out.append(data)
+            if not self._held:
+                self._write_or_wait()
+
+    def push_control(self, data: bytes, is_last: bool) -> None:
+        """Write a control frame as `push` does; behind the last one no message is written."""
+        with self._lock:
             if self._ended:
                 return
+            self._is_over = self._is_over or is_last
             self.size += len(data)
             self._out.append(data)
             if not self._held:
@@ -429,10 +443,15 @@ class ThreadStream(BufferedStream):
             self._cancel_write = None
             self._write_or_wait()
 
+    def abort(self) -> None:
+        """End the connection in both directions and wake the reader."""
+        with self._lock:  # so that none is ended that `finish` has given back
+            self._break()
+
     def finish(self) -> None:
         """Let go of the socket."""
         with self._lock:
-            self._ended = True
+            self._ended = self._is_over = True
             self._forget()
             cancel, self._cancel_write = self._cancel_write, None
         if cancel is not None:

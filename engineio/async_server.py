@@ -395,7 +395,7 @@ class AsyncServer(BaseServer):
             if self.start_service_task:
                 socket.end(self.reason.PING_TIMEOUT)
         elif beat is not None:
-            self.heartbeat.push(beat, sid)
+            socket.wake_at(beat)
 
 
 def get_tornado_handler(engineio_server: AsyncServer) -> Any:

@@ -810,10 +810,10 @@ class BaseConnection(Inbox):
 
     # -- receiving -------------------------------------------------------------------------------
 
-    def _deliver(self, messages: list[Any], role: int = 0) -> int:
+    def _deliver(self, messages: list[Any], role: int = 0, size: int = 0, largest: int = 0) -> int:
         # Small messages take more memory here than they took in the network.
-        self._inbox_size += MESSAGE_OVERHEAD * len(messages)
-        return super()._deliver(messages, role)
+        size += MESSAGE_OVERHEAD * len(messages)
+        return super()._deliver(messages, role, size, largest)
 
     def _receive_control(self, packet_type: int, data: Any) -> None:
         client = self.client

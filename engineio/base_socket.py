@@ -209,12 +209,18 @@ class BaseSocket(Inbox, Session):
 
     def schedule_ping(self) -> None:
         """Plan the next PING, one ping interval from now."""
-        self.server.wake_at(self.plan_ping(time.monotonic()), self.sid)
+        self.wake_at(self.plan_ping(time.monotonic()))
 
     def _ping(self) -> None:
         self.last_ping = time.time()
-        self.server.wake_at(self.pinged(time.monotonic()), self.sid)
+        self.wake_at(self.pinged(time.monotonic()))
         self.push(Packet(wire.PING))
+
+    def wake_at(self, due: float) -> None:
+        """Have the heartbeat loop look at this session when its deadline comes."""
+        with self.lock:
+            if self.life is not Life.CLOSED:  # else it has left the heap for good
+                self.server.wake_at(due, self.sid)
 
     def _still_answers(self) -> bool:
         if self.beat(time.monotonic()) is Beat.TIMEOUT:

@@ -44,6 +44,12 @@ class Stream(Protocol):
     def push(self, data: bytes) -> None:
         """Write soon, in one piece with whatever else is pushed until then."""
 
+    def push_control(self, data: bytes, is_last: bool) -> None:
+        """Write a control frame as `push` does; behind the last one nothing else is written.
+
+        Whoever wants to send a message at that moment, in another thread, need not know of it.
+        """
+
     def flush(self) -> None:
         """Write now as much as goes without waiting; the rest follows by itself."""
 

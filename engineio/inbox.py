@@ -115,10 +115,8 @@ class Inbox:
             raise MalformedError(str(error), role) from error
         if not messages:
             return 0
-        self._inbox_size += size
-        if size >= LARGE:
-            self._largest = max(self._largest, largest or size // len(messages))
-        return self._deliver(messages, role)
+        largest = (largest or size // len(messages)) if size >= LARGE else 0
+        return self._deliver(messages, role, size, largest)
 
     def _receive_frames(self, ws: Any, frames: list[Any], role: int) -> int:
         """Process what came over a WebSocket. Returns the role of dispatcher, as `_receive`."""
@@ -137,9 +135,14 @@ class Inbox:
         dispatch = self._deliver(messages, role) if messages else 0
         return self._start_end(reason, close_code) or dispatch
 
-    def _deliver(self, messages: list[Any], role: int = 0) -> int:
+    def _deliver(self, messages: list[Any], role: int = 0, size: int = 0, largest: int = 0) -> int:
         """Put messages into the inbox. Returns a role if the caller must dispatch them."""
         with self.lock:
+            if (self.life is Life.CLOSING or self.life is Life.CLOSED) and messages[-1] is not END:
+                return 0  # they were read while another thread ended the session
+            self._inbox_size += size
+            if largest > self._largest:
+                self._largest = largest
             if self._batch or self._inbox or self.dispatcher:
                 self._inbox.extend(messages)
                 if self.dispatcher and not (self._parked and self.server.async_handlers):
@@ -238,9 +241,10 @@ class Inbox:
                     self._reader = role
                 if dispatches:
                     self._make_dispatcher(role)
+        stream = self._stream
+        if stream is not None:
+            stream.flush()  # answers that wait for the last one of their batch
         if role:
-            if self._stream is not None:
-                self._stream.flush()
             self.server.loop.spawn(self._follow, role, dispatches)
         elif self._parked and self._room is not None:
             self._make_room()

@@ -26,6 +26,8 @@ class Reader(Inbox):
     _reason_of_kill: str
     """Why it ends when the greenlet that reads is killed."""
 
+    ws: Any
+
     # -- what a class that inherits this has besides -----------------------------------------------
 
     def _read(self, role: int) -> None:
@@ -61,6 +63,8 @@ class Reader(Inbox):
                     if not is_last and not held:
                         held = True
                         stream.hold()
+                        if self.dispatcher != role:
+                            stream.flush()  # overtaken before that, so nobody else would
                     elif is_last and held:
                         held = False
                         stream.release()
@@ -75,16 +79,21 @@ class Reader(Inbox):
             raise
         finally:
             loop.leave(self, role)
-            if stream is not None and stream.size:
+            if stream is not None and (held or stream.size):
                 stream.flush()
             if self._room is not None:
                 self._make_room()
 
     def _follow(self, role: int, dispatches: bool) -> None:
-        if dispatches:
-            self._dispatch(role)
-        if self._reader == role:
-            self._read(role)
+        try:
+            if dispatches:
+                self._dispatch(role)
+            if self._reader == role:
+                self._read(role)
+        except BaseException:  # its handler exits
+            if self._reader == role:  # and nobody else would read
+                self._connection_ended(self.ws, self._reason_of_kill)
+            raise
 
     def _wait_for_room(self) -> None:
         """Wait while the handlers are behind by more than one full message."""

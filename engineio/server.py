@@ -91,7 +91,8 @@ class Server(BaseServer):
     def _set_up(self) -> None:
         self._loop: Loop | None = None
         self._start_lock = self.driver.lock()
-        self._stopping = False
+        self._service: Any = None
+        self._service_over: Any = None
         self._fitting: set[type | None] = set()
 
     def async_modes(self) -> list[str]:
@@ -162,6 +163,10 @@ class Server(BaseServer):
             if socket is not None:
                 socket.close()
 
+    def _close_all(self, reason: str) -> None:
+        for socket in self.manager.all():
+            socket.close(reason=reason)
+
     def handle_request(self, environ: Environ, start_response: Any) -> list[bytes]:
         """Answer a request: the WSGI application itself.
 
@@ -194,14 +199,19 @@ class Server(BaseServer):
 
     def shutdown(self) -> None:
         """Disconnect all clients (server shutdown) and end the threads of this server."""
-        self._stopping = True
-        for socket in self.manager.all():
-            socket.close(reason=self.reason.SERVER_SHUTDOWN)
-        handle, self.service_task_handle = self.service_task_handle, None
+        self._close_all(self.reason.SERVER_SHUTDOWN)
+        with self._start_lock:
+            handle, self.service_task_handle = self.service_task_handle, None
+            event, self._service = self._service, None
+            over = self._service_over
         if handle is not None:
-            self.service_task_event.set()
+            # Who has come meanwhile found a service that ends now.
+            self._close_all(self.reason.SERVER_SHUTDOWN)
+            event.set()
+            over.wait()  # it may not have begun
             handle.join()
-        loop, self._loop = self._loop, None
+        with self._start_lock:
+            loop, self._loop = self._loop, None
         if loop is not None:
             loop.stop()
 
@@ -279,7 +289,6 @@ class Server(BaseServer):
             # uWSGI empties its dictionary after the request; applications keep this one.
             environ = dict(environ)
             del environ[REQUEST_KEY]
-        self._start_service()
         socket = Socket(self, self.generate_id())
         upgrades = self._upgrades(socket.sid, decision.transport) if connection else []
         socket.push(self._open_packet(socket.sid, upgrades))
@@ -287,11 +296,13 @@ class Server(BaseServer):
             return self._refuse(refusal, request)
         accepted = False
         try:
+            self._start_service()  # now: a shutdown that ends it finds this client
             verdict = self._trigger_event("connect", socket.sid, environ)
             accepted = verdict is None or verdict is True
         finally:
             if not accepted:
-                socket.life = Life.CLOSED
+                with socket.lock:
+                    socket.life = Life.CLOSED
                 self.forget(socket)
         if not accepted:
             self.logger.warning("Application rejected connection")
@@ -382,17 +393,32 @@ class Server(BaseServer):
         with self._start_lock:
             if self.service_task_handle is not None:
                 return
-            self._stopping = False
-            self.service_task_event = self.driver.event()
-            self.service_task_handle = self.driver.thread(target=self._service_task)
-        self.service_task_handle.start()
+            self._service = self.service_task_event = event = self.driver.event()
+            over = self._service_over = self.driver.event()
+            handle = self.driver.thread(target=self._service_task, args=(event, over))
+            self.service_task_handle = handle
+        try:
+            handle.start()  # eventlet waits here, so without the lock
+        except BaseException:  # no more threads can be had
+            self.service_task_handle = None
+            raise
 
-    def _service_task(self) -> None:
-        """Send pings and drop clients that do not answer: one thread for all clients."""
-        event = self.service_task_event
+    def _service_task(self, event: Any, over: Any) -> None:
+        """Send pings and drop clients that do not answer: one thread for all clients.
+
+        `event` ends a wait, and tells this task from those that a shutdown has ended.
+        """
+        try:
+            self._serve_deadlines(event)
+        finally:
+            over.set()
+
+    def _serve_deadlines(self, event: Any) -> None:
         server_stops = self.driver.server_stops()
-        while not self._stopping:
+        while True:
             event.clear()
+            if self._service is not event:  # after clear(), or the call of a shutdown were lost
+                return
             due = self.heartbeat.next_due()
             wait = self._service_wait(due, server_stops is not None)
             if wait is None or wait > 0:
@@ -421,7 +447,7 @@ class Server(BaseServer):
             if self.start_service_task:
                 socket.end(self.reason.PING_TIMEOUT)
         elif beat is not None:
-            self.heartbeat.push(beat, sid)
+            socket.wake_at(beat)
 
 
 def _shutdown_later(server: Server) -> Callable[[], None]:

@@ -212,6 +212,7 @@ class Socket(Reader, BaseSocket):
                 return
         else:
             frames = []
+            self.carrier = Carrier.WEBSOCKET  # whoever ends it from now on leaves no farewell
             is_open = self.open()  # before the client learns its sid
             with self.lock:
                 self._attach(ws, self.finish_upgrade())
@@ -227,6 +228,8 @@ class Socket(Reader, BaseSocket):
         self._probing = ws
         cancel = server.loop.call_later(server.upgrade_timeout, ws.close)
         try:
+            if self.closing:  # whoever ended it may have been too early to close this WebSocket
+                return None
             read = _reader_of(ws)
             while (frames := read()) is not None:
                 for position, frame in enumerate(frames):
