@@ -400,10 +400,10 @@ def _describe(request: Request) -> str:
 
 def printable(value: Any) -> str:
     """Return a value as one short line of text for a log, control characters escaped."""
-    text = value if isinstance(value, str) else repr(value)
-    if len(text) > _LOG_DATA:
-        text = text[:_LOG_DATA] + "..."
-    return text if text.isprintable() else ascii(text)[1:-1]
+    text = (value if isinstance(value, str) else repr(value))[: _LOG_DATA + 1]
+    if not text.isprintable():
+        text = ascii(text)[1:-1]  # before it is cut: an escape is longer than its character
+    return text if len(text) <= _LOG_DATA else text[:_LOG_DATA] + "..."
 
 
 def make_logger(logger: bool | logging.Logger, default: logging.Logger) -> logging.Logger:

@@ -29,6 +29,10 @@ PROBE_ANSWER = Packet(wire.PONG, "probe")
 
 SEPARATOR_SIZE = 1
 
+# Bytes of memory that a waiting packet takes besides its text, as measured.  Without them a client
+# that makes the server send it empty messages would hold a hundred times what it is allowed.
+PACKET_COST = 190
+
 
 class Life(Enum):
     """How far a session has come."""
@@ -134,7 +138,7 @@ class Session:
 
     def enqueue(self, packet: Packet) -> None:
         """Keep a packet until a poll or an upgrade fetches it. Call with `lock` held."""
-        self.buffered += len(packet.wire) + SEPARATOR_SIZE
+        self.buffered += len(packet.wire) + PACKET_COST
         self.outbox.append(packet)
 
     def take(self, limit: int | None = None) -> list[Packet]:
@@ -144,7 +148,7 @@ class Session:
             self.buffered = 0
         else:
             packets, self.outbox = self.outbox[:limit], self.outbox[limit:]
-            self.buffered -= sum(len(packet.wire) + SEPARATOR_SIZE for packet in packets)
+            self.buffered -= sum(len(packet.wire) + PACKET_COST for packet in packets)
         return packets
 
     # -- polling -----------------------------------------------------------------------------

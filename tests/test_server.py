@@ -945,6 +945,15 @@ def test_the_first_of_a_kind_is_an_error(
     assert app.eio.log_message_keys == {"bad-sid"}
 
 
+def test_what_is_escaped_is_cut_too(
+    make: Make, logger: logging.Logger, caplog: pytest.LogCaptureFixture
+) -> None:
+    make(logger=logger).request("GET", "EIO=4&transport=polling&sid=" + "\x1b" * 1000)
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "\\x1b" in message
+    assert len(message) <= 300
+
+
 def test_packets_are_logged(
     make: Make, logger: logging.Logger, caplog: pytest.LogCaptureFixture
 ) -> None:

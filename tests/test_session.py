@@ -18,7 +18,7 @@ from hypothesis.stateful import (
 from engineio import packet as wire
 from engineio.exceptions import OverlapError, PacketError
 from engineio.packet import Packet
-from engineio.session import Beat, Carrier, Life, Session
+from engineio.session import PACKET_COST, Beat, Carrier, Life, Session
 from engineio.settings import Settings
 
 INTERVAL, TIMEOUT = 25.0, 20.0
@@ -97,7 +97,7 @@ def test_nothing_starts_after_the_end(client: Session) -> None:
 def test_a_poll_takes_everything(client: Session) -> None:
     client.enqueue(Packet(wire.MESSAGE, "one"))
     client.enqueue(Packet(wire.MESSAGE, b"two"))
-    assert client.buffered == len("4one") + 1 + len("bdHdv") + 1
+    assert client.buffered == len("4one") + len("bdHdv") + 2 * PACKET_COST
     assert poll(client) == ["4one", b"two"]
     assert client.buffered == 0
     assert poll(client) == []
@@ -107,7 +107,7 @@ def test_a_poll_with_a_limit(client: Session) -> None:
     for text in "abcde":
         client.enqueue(Packet(wire.MESSAGE, text))
     assert poll(client, 2) == ["4a", "4b"]
-    assert client.buffered == 3 * 3
+    assert client.buffered == 3 * (2 + PACKET_COST)
     assert poll(client, 3) == ["4c", "4d", "4e"]
     assert client.buffered == 0
 
@@ -472,7 +472,9 @@ class SessionMachine(RuleBasedStateMachine):
 
     @invariant()
     def buffered_is_the_sum(self) -> None:
-        assert self.session.buffered == sum(len(packet.wire) + 1 for packet in self.session.outbox)
+        assert self.session.buffered == sum(
+            len(packet.wire) + PACKET_COST for packet in self.session.outbox
+        )
 
     @invariant()
     def flags(self) -> None:
