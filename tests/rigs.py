@@ -107,6 +107,11 @@ class Spec:
         return not self.chunked
 
     @property
+    def serves_files(self) -> bool:
+        """Whether the application has /static/."""
+        return self.async_mode not in ("aiohttp", "sanic", "tornado")
+
+    @property
     def polling_only(self) -> bool:
         """Whether WebSocket is impossible here."""
         return not self.websocket

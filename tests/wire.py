@@ -207,6 +207,8 @@ class HTTPConnection(Stream):
     def read_response(self, method: str = "GET") -> Response:
         """The next response, read to its end by Content-Length, chunks or the end of the stream."""
         status, reason, headers = self.read_head()
+        while status == 100:
+            status, reason, headers = self.read_head()
         response = Response(status, reason, headers, b"")
         if method == "HEAD" or status in (101, 204, 304):
             return response

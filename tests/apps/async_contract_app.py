@@ -14,16 +14,19 @@ from typing import Any
 
 from contract_common import (
     CONFIG,
+    FLOOR_OPEN,
+    LIMIT,
     SERVERS,
+    STATIC_FILES,
     BaseControl,
     ContractError,
     Recorder,
     connect_answer,
+    floor_answer,
     stop,
 )
 
 import engineio
-from wire import summary
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -52,7 +55,7 @@ class Application(Recorder):
         return connect_answer(query)
 
     async def message(self, sid: str, data: Any) -> None:
-        self.record(sid, "message", summary(data))
+        self.record_message(sid, data)
         command, _, argument = data.partition(":") if isinstance(data, str) else ("", "", "")
         match command:
             case _ if command.startswith("quiet"):
@@ -179,7 +182,8 @@ instances = {
 }
 control = Control(instances)
 eio = instances["engine.io"].eio
-nothing = engineio.ASGIApp(eio)  # for paths that are nobody's
+# For /static/, and for paths that are nobody's.
+nothing = engineio.ASGIApp(eio, static_files=STATIC_FILES)
 
 
 async def app(scope: Message, receive: Receive, send: Send) -> None:
@@ -190,6 +194,8 @@ async def app(scope: Message, receive: Receive, send: Send) -> None:
     name = scope["path"].strip("/").partition("/")[0]
     if name in instances:
         await instances[name].asgi(scope, receive, send)
+    elif name == "floor":
+        await floor(scope, receive, send)
     elif name == "plain-websocket":
         await plain_websocket(receive, send)
     elif name == "control":
@@ -214,6 +220,22 @@ async def plain_websocket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.accept"})
     while (await receive())["type"] != "websocket.disconnect":
         pass
+
+
+async def floor(scope: Message, receive: Receive, send: Send) -> None:
+    """A plain echo: what happens here is the web server's doing."""
+    if scope["type"] == "http":
+        left = LIMIT
+        while left > 0 and (event := await receive()).get("more_body"):
+            left -= len(event["body"])
+        await respond(send, floor_answer(scope["method"], scope["query_string"].decode("latin-1")))
+        return
+    await receive()
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.send", "text": FLOOR_OPEN})
+    while (event := await receive())["type"] == "websocket.receive":
+        kind = "bytes" if event.get("text") is None else "text"
+        await send({"type": "websocket.send", kind: event[kind]})
 
 
 async def read_body(receive: Receive) -> bytes:

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from async_contract_app import control, instances
+from contract_common import floor_answer
 
 import engineio
 
@@ -31,6 +32,10 @@ def serve_aiohttp(port: int) -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.Response(body=await control.answer(await request.read()))
 
+    async def floor(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=floor_answer(request.method, request.query_string))
+
     async def plain(request: web.Request) -> web.Response:
         await control.wait_plain()
         return web.Response(text="done")
@@ -44,6 +49,7 @@ def serve_aiohttp(port: int) -> None:
 
     app = web.Application()
     app.router.add_post("/control", answer)
+    app.router.add_route("*", "/floor/", floor)
     app.router.add_get("/plain/", plain)
     app.router.add_get("/plain-websocket/", plain_websocket)
     for name, application in instances.items():
@@ -61,6 +67,9 @@ def sanic_app() -> Any:
     async def answer(request: Request) -> Any:
         return response.raw(await control.answer(request.body))
 
+    async def floor(request: Request) -> Any:
+        return response.raw(floor_answer(request.method, request.query_string))
+
     async def plain(request: Request) -> Any:
         await control.wait_plain()
         return response.text("done")
@@ -69,6 +78,7 @@ def sanic_app() -> Any:
         await websocket.recv()  # under ASGI it can't be iterated over
 
     app.add_route(answer, "/control", methods=["POST"])
+    app.add_route(floor, "/floor/", methods=["GET", "POST", "PUT", "DELETE", "PATCH", "HEAD"])
     app.add_route(plain, "/plain/")
     app.add_websocket_route(plain_websocket, "/plain-websocket/")
     for name, application in instances.items():
@@ -97,6 +107,12 @@ def serve_tornado(port: int) -> None:
         async def post(self) -> None:
             self.finish(await control.answer(self.request.body))
 
+    class Floor(web.RequestHandler):
+        def get(self) -> None:
+            self.finish(floor_answer(self.request.method or "", self.request.query))
+
+        post = get
+
     class Plain(web.RequestHandler):
         async def get(self) -> None:
             await control.wait_plain()
@@ -108,6 +124,7 @@ def serve_tornado(port: int) -> None:
     async def serve() -> None:
         handlers: list[Any] = [
             ("/control", Answer),
+            ("/floor/", Floor),
             ("/plain/", Plain),
             ("/plain-websocket/", PlainWebSocket),
         ]

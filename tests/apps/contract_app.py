@@ -10,6 +10,7 @@ from contract_common import (
     CONFIG,
     LIMIT,
     SERVERS,
+    STATIC_FILES,
     BaseControl,
     ContractError,
     Recorder,
@@ -19,7 +20,6 @@ from contract_common import (
 )
 
 import engineio
-from wire import summary
 
 
 class Application(Recorder):
@@ -42,7 +42,7 @@ class Application(Recorder):
         return connect_answer(query)
 
     def message(self, sid: str, data: Any) -> None:
-        self.record(sid, "message", summary(data))
+        self.record_message(sid, data)
         command, _, argument = data.partition(":") if isinstance(data, str) else ("", "", "")
         match command:
             case _ if command.startswith("quiet"):
@@ -135,6 +135,7 @@ instances = {
     name: Application(name, {"async_mode": CONFIG.get("async_mode"), **options})
     for name, options in SERVERS.items()
 }
+static = engineio.WSGIApp(instances["engine.io"].eio, static_files=STATIC_FILES)
 control = Control(instances)
 eio = instances["engine.io"].eio
 
@@ -145,6 +146,8 @@ def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     if name in instances:
         result: Iterable[bytes] = instances[name].wsgi(environ, start_response)
         return result
+    if name == "static":
+        return static(environ, start_response)
     if name == "floor":
         return floor(environ, start_response)
     if name != "control":

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
+from wire import summary
+
 CONFIG: dict[str, Any] = json.loads(os.environ.get("CONTRACT", "{}"))
 
 logging.basicConfig(
@@ -42,6 +44,11 @@ class Recorder:
 
     def record(self, sid: str, *event: object) -> None:
         self.events.setdefault(sid, []).append(list(event))
+
+    def record_message(self, sid: str, data: object) -> None:
+        """Record a message, unless its client said that it would send too many."""
+        if "unrecorded=1" not in self.environs[sid]["QUERY_STRING"]:
+            self.record(sid, "message", summary(data))
 
     def record_connect(self, sid: str, environ: dict[str, Any]) -> dict[str, str]:
         """Record a connect event; returns what its query asks for."""
@@ -95,6 +102,9 @@ def connect_answer(query: Mapping[str, str]) -> object:
             return "keep out"
     return None
 
+
+# What the application has at /static/ where it has static files.
+STATIC_FILES = {"/static": os.path.dirname(__file__)}
 
 LIMIT = 1_000_000  # bytes of a request's body that the floor reads
 FLOOR_OPEN = '0{"sid":"floor","upgrades":[],"pingInterval":25000,"pingTimeout":20000}'
@@ -247,6 +257,7 @@ SERVERS: dict[str, dict[str, Any]] = {
     "no_compression": {"http_compression": False},
     "low_threshold": {"compression_threshold": 100},
     "upgrade_timeout": {"upgrade_timeout": 0.5},
+    "slow_bodies": {"body_timeout": 0.8},
     "send_buffer": {"max_send_buffer": 100_000},
     "deflate": {"per_message_deflate": True},
     "rounded": {"ping_interval": 1.2346, "ping_timeout": 0.3},
