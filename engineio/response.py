@@ -95,6 +95,8 @@ def finish(response: Response, environ: Environ, settings: Settings) -> Response
         headers.append(("Vary", ", ".join(vary)))
     headers += cors
     headers.append(("Content-Length", str(len(body))))
+    if environ.get("REQUEST_METHOD") == "HEAD":
+        body = b""  # gevent.pywsgi would send it: the start of the next response to the client
     return {"status": response["status"], "headers": headers, "response": body}
 
 

@@ -99,6 +99,12 @@ def test_finish(options: Settings) -> None:
     }
 
 
+def test_finish_leaves_the_body_out_for_head(options: Settings) -> None:
+    answer = finish(response.text("hello"), environ("HEAD"), options)
+    assert answer["response"] == b""
+    assert fields(answer)["Content-Length"] == "5"
+
+
 def test_finish_leaves_the_first_answer_alone(options: Settings) -> None:
     answer = response.text(BIG)
     finish(answer, environ(HTTP_ACCEPT_ENCODING="gzip"), options)
