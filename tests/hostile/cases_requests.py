@@ -10,7 +10,7 @@ from wire import polling_query, websocket_headers, websocket_query
 
 OPEN = "EIO=4&transport=polling"
 FOREIGN = "http://evil.example"
-LONG = 6000  # characters: more than anybody needs, less than what each server takes
+LONG = 3500  # characters: more than anybody needs, less than what any server takes
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
 
 
@@ -105,14 +105,14 @@ def ten_thousand_parameters(target: Target) -> None:
 
 
 @case("query")
-def a_thousand_parameters(target: Target) -> None:
-    query = "&".join(f"{number:x}=" for number in range(1000))
+def eight_hundred_parameters(target: Target) -> None:
+    query = "&".join(f"{number:x}=" for number in range(800))
     assert target.request("GET", f"{query}&{OPEN}").status == 200
 
 
 @variants("query", {"equal": "sid=x", "different": "sid={}"})
-def sid_a_thousand_times(target: Target, part: str) -> None:
-    query = "&".join(part.format(number) for number in range(900))
+def sid_many_times(target: Target, part: str) -> None:
+    query = "&".join(part.format(number) for number in range(400))
     target.refused(target.request("GET", f"{OPEN}&{query}"), 1)
 
 
@@ -331,6 +331,21 @@ def handshake_by_post(target: Target) -> None:
     target.refused(target.request("POST", OPEN, None, b"4x"), 2)
 
 
+@case("method", needs=("keep_alive",))
+def head_is_answered_without_a_body(target: Target) -> None:
+    """Whoever asks next on the connection would take the body for its own answer."""
+    connection = target.connect()
+    head = wire.request_bytes("HEAD", target.target(OPEN))
+    connection.send(head + wire.request_bytes("GET", target.target(OPEN)))
+    assert connection.read_response("HEAD").status == 400
+    # Some servers end the connection with a bad request.
+    if connection.has_input(1.0):
+        try:
+            assert connection.read_response().status == 200
+        except EOFError as error:
+            assert "after b''" in str(error), error  # noqa: PT017 - what came before the end
+
+
 @case("method")
 def options_allocates_nothing(target: Target) -> None:
     before = target.server.rig.control("sids")
@@ -487,7 +502,7 @@ ORIGINS = {
 }
 
 
-@variants("origin", ORIGINS)
+@variants("origin", ORIGINS, lines=2)
 def foreign(target: Target, form: str) -> None:
     headers = {"Origin": _origin(target, form), "Connection": "close"}
     before = target.server.rig.control("sids")
