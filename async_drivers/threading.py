@@ -42,8 +42,10 @@ from ._websocket import WSGIWebSocket
 
 logger = logging.getLogger("engineio.server")
 
-# A handler that has run for one to two ticks is taken to be waiting for something.
+# A handler that has run for one to two ticks is taken to be waiting for something; for as many as
+# these where the ticks come late: nobody gets its turn soon then, and order would be lost for it.
 TICK = 0.01  # seconds
+BUSY_TICKS = 10
 # Ticks without anything to look at after which the loop's thread sleeps until it is woken.
 IDLE_TICKS = 20
 
@@ -138,6 +140,8 @@ class Pool:
 
 
 _Task = tuple[Callable[..., Any], tuple[Any, ...]]
+# Who runs handlers: their progress at the last tick, and for how many ticks there was none.
+_Seen = dict[tuple[Worker, int], tuple[int, int]]
 
 
 class ThreadWaiter:
@@ -173,6 +177,7 @@ class ThreadLoop:
         self._numbers = count()
         self._active: dict[tuple[Worker, int], None] = {}
         self._hangups = Hangups()
+        self._next_tick = 0.0
         self._asleep = False
         self._stopping = False
 
@@ -282,8 +287,9 @@ class ThreadLoop:
     def _run(
         self, selector: selectors.BaseSelector, ear: socket.socket, bell: socket.socket
     ) -> None:
-        seen: dict[tuple[Worker, int], int] = {}
+        seen: _Seen = {}
         idle_ticks = 0
+        self._next_tick = time.monotonic() + TICK
         next_sweep = time.monotonic() + SWEEP_INTERVAL
         while not self._stopping:
             self._asleep = True  # before looking whether there is anything to do
@@ -304,8 +310,11 @@ class ThreadLoop:
                 next_sweep = now + SWEEP_INTERVAL
                 for on_hangup in self._hangups.sweep():
                     _call(on_hangup)
-            seen = self._look_for_blocked(seen)
-            idle_ticks = 0 if seen else idle_ticks + 1
+            if now >= self._next_tick:  # and not whenever something else has woken this thread
+                is_late = now >= self._next_tick + TICK / 2
+                self._next_tick = now + TICK
+                seen = self._look_for_blocked(seen, is_late)
+                idle_ticks = 0 if seen else idle_ticks + 1
         # Nobody waits for time to pass any more: connections that are closing end now. For what
         # comes later, of one that ended at the same time, there is another thread as short as this.
         while True:
@@ -326,9 +335,10 @@ class ThreadLoop:
     def _timeout(self, idle_ticks: int) -> float | None:
         if self._commands:
             return 0
-        timeouts = [self._timers[0][0] - time.monotonic()] if self._timers else []
+        now = time.monotonic()
+        timeouts = [self._timers[0][0] - now] if self._timers else []
         if self._active or idle_ticks < IDLE_TICKS:
-            timeouts.append(TICK)
+            timeouts.append(self._next_tick - now)
         if self._hangups:
             timeouts.append(SWEEP_INTERVAL)
         return max(0, min(timeouts)) if timeouts else None
@@ -345,13 +355,15 @@ class ThreadLoop:
             else:
                 _call(function)
 
-    def _look_for_blocked(
-        self, seen: dict[tuple[Worker, int], int]
-    ) -> dict[tuple[Worker, int], int]:
-        current = {active: active[0].progress for active in list(self._active)}
-        for active, progress in current.items():
-            if seen.get(active) == progress:
-                worker, entry = active
+    def _look_for_blocked(self, seen: _Seen, is_late: bool) -> _Seen:
+        current: _Seen = {}
+        for active in list(self._active):
+            worker, entry = active
+            progress = worker.progress
+            before, ticks = seen.get(active, (None, 0))
+            ticks = ticks + 1 if progress == before else 0
+            current[active] = progress, ticks
+            if ticks >= (BUSY_TICKS if is_late else 1):
                 worker.overtake(entry)
         return current
 

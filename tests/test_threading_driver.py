@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engineio.async_drivers.threading import Pool, ThreadLoop
+from engineio.async_drivers.threading import TICK, Pool, ThreadLoop
 
 import wire
 
@@ -249,6 +249,18 @@ def test_a_worker_that_gets_on_is_not_overtaken() -> None:
         while not stuck.overtaken.wait(0.001):
             busy.progress += 1
     assert not busy.overtaken.is_set()
+    loop.stop()
+
+
+def test_what_else_wakes_the_loop_makes_it_no_less_patient() -> None:
+    loop = ThreadLoop()
+    worker = Worker()
+    start = time.monotonic()
+    loop.enter(worker, 1)
+    while not worker.overtaken.wait(0.0005):
+        assert time.monotonic() < start + WAIT
+        loop.call_later(WAIT, lambda: None)()
+    assert time.monotonic() - start >= TICK
     loop.stop()
 
 
