@@ -18,7 +18,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from socket import IPPROTO_TCP, MSG_PEEK, SHUT_RDWR, TCP_NODELAY
+from socket import IPPROTO_TCP, MSG_PEEK, SHUT_RD, SHUT_RDWR, TCP_NODELAY
 from types import FrameType
 from typing import Any
 from weakref import WeakSet
@@ -86,6 +86,10 @@ class Handover:
             self.sock.setsockopt(IPPROTO_TCP, TCP_NODELAY, 1)
         if not is_last:
             _undelayed.add(self.sock)
+
+    def stop_reading(self) -> None:
+        """Have whoever reads from the peer find the end; an answer can still be written."""
+        shut_down(self.sock, SHUT_RD)
 
     def has_hung_up(self) -> bool:
         """Tell whether the peer has gone, without waiting."""
@@ -299,6 +303,14 @@ class BorrowedSocket:
         finally:
             sock.detach()
 
+    def shutdown(self, how: int) -> None:
+        """Shut the connection down."""
+        sock = self._borrow()
+        try:
+            sock.shutdown(how)
+        finally:
+            sock.detach()
+
     def _borrow(self) -> _socket.socket:
         # Anything is right for the options; not to say costs three system calls.
         return _socket.socket(_socket.AF_INET, _socket.SOCK_STREAM, 0, fileno=self._fd)
@@ -328,7 +340,10 @@ def shut_down(sock: Any, how: int = SHUT_RDWR) -> None:
     object, under the hands of a thread that may be reading.
     """
     with suppress(OSError):
-        _socket.socket.shutdown(native_socket(sock), how)
+        if isinstance(sock, BorrowedSocket):
+            sock.shutdown(how)
+        else:
+            _socket.socket.shutdown(native_socket(sock), how)
 
 
 def has_hung_up(sock: Any) -> bool:

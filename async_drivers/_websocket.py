@@ -50,7 +50,7 @@ class WebSocket:
         self._lock = lock
         self._received = received
         self.size = 0
-        """Bytes that the last `read` took from the network."""
+        """Bytes that the last `read` took from the network, or made of what was compressed."""
         self._messages: list[Message] = []
         self._last_words = b""
         self._has_failed = False
@@ -72,7 +72,9 @@ class WebSocket:
             if data:
                 self._received = b""
             else:
-                size = FULL_READ_SIZE if self.size >= READ_SIZE else READ_SIZE
+                # What is compressed may be a thousand times its size.
+                reads_more = self.size >= READ_SIZE and not self.is_compressed
+                size = FULL_READ_SIZE if reads_more else READ_SIZE
                 if protocol.wants > size:
                     size = min(protocol.wants, LARGEST_READ)
                 data = self.stream.read(size)
@@ -83,6 +85,8 @@ class WebSocket:
                 else:
                     protocol.receive_eof()
                     messages = []
+                if messages and self.is_compressed:
+                    self.size = max(len(data), sum(map(len, messages)))
                 output = protocol.data_to_send() if protocol.has_output else b""
                 if messages and not protocol.is_open:
                     # The answers to these come before the close frame; after it none may.
@@ -225,7 +229,11 @@ class WSGIWebSocket:
             head = received = b""
         websocket = self.open(
             found.sock,
-            WebSocketProtocol(self.server.max_http_buffer_size, answer.extensions),
+            WebSocketProtocol(
+                self.server.max_http_buffer_size,
+                answer.extensions,
+                self.server.compression_threshold,
+            ),
             received,
             is_compressed=bool(answer.extensions),
         )

@@ -241,6 +241,9 @@ class AsyncServer(BaseServer):
             self.logger.debug("WebSocket refused: %s", error)
             return self._refuse(reject, request), None
 
+    def _stop_reading(self, reader: Any) -> None:
+        reader.cancel()
+
     async def _answer_poll(self, socket: AsyncSocket, request: Request) -> Response:
         try:
             packets = await socket.handle_get_request(request.environ)
@@ -303,6 +306,8 @@ class AsyncServer(BaseServer):
                 if not socket.closing:  # the handshake failed halfway
                     socket.open()
                     await socket.end_now(self.reason.TRANSPORT_CLOSE)
+                elif socket.closed_early and not socket.closed:
+                    await socket.accept()  # for its disconnect event
         try:
             await socket.accept()
             packets = socket.take(request.packet_limit)

@@ -18,6 +18,7 @@ from engineio.base_socket import (
     is_replaced,
     nobody,
 )
+from engineio.bodies import LateBodyError
 from engineio.exceptions import (
     ContentTooLongError,
     PacketError,
@@ -27,7 +28,7 @@ from engineio.exceptions import (
 from engineio.inbox import MalformedError
 from engineio.packet import Packet
 from engineio.request import Environ, Request
-from engineio.session import NOOP_PACKET, Carrier
+from engineio.session import NOOP_PACKET, Carrier, Life
 from engineio.websocket import packet_frame
 
 if TYPE_CHECKING:
@@ -140,7 +141,7 @@ class AsyncSocket(AsyncReader, BaseSocket):
         request = Request.parse(environ)
         if not request.wants_websocket:
             return await self._wait_for_packets(request.connection, request.packet_limit)
-        upgrades = self.connected
+        upgrades = self.life is not Life.CONNECTING and not self.closed_early
         if upgrades and not self.start_upgrade():
             raise ProtocolError("an upgrade is under way")
         self.base64 = request.base64
@@ -214,8 +215,19 @@ class AsyncSocket(AsyncReader, BaseSocket):
 
     async def _read_body(self, environ: Environ) -> bytes:
         length = self._body_length(environ)
-        limit = self.server.max_http_buffer_size
-        body = await _read_exactly(environ["wsgi.input"], length, limit)
+        server = self.server
+        task = server.loop.current_task()
+        server.bodies.begin(self, task, server.body_timeout, server.loop)
+        try:
+            body = await _read_exactly(environ["wsgi.input"], length, server.max_http_buffer_size)
+        except asyncio.CancelledError:
+            if not server.bodies.end(self):
+                raise
+            if hasattr(task, "uncancel") and task.uncancel():  # by somebody else too
+                raise
+            raise LateBodyError(f"a body took {server.body_timeout} s") from None
+        finally:
+            server.bodies.end(self)
         if Request.parse(environ).jsonp_index is not None:
             body = payload.jsonp_unwrap(body)
         return body
@@ -225,7 +237,7 @@ class AsyncSocket(AsyncReader, BaseSocket):
     async def _websocket_handler(self, ws: Any) -> None:
         """Talk to the client over a WebSocket until that ends."""
         self.context = contextvars.copy_context()
-        if self.connected:
+        if self.upgrading:  # also if the session has ended meanwhile
             if not await self._upgrade(ws):
                 return
         else:
@@ -251,6 +263,8 @@ class AsyncSocket(AsyncReader, BaseSocket):
         ws.reader = server.loop.current_task()
         cancel = server.loop.call_later(server.upgrade_timeout, ws.end)
         try:
+            if self.closing:  # whoever ended it may have been too early to close this WebSocket
+                return False
             while (frame := await ws.wait()) is not None:
                 is_done = self._take_upgrade_step(ws, frame)
                 if is_done is not None:

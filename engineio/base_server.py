@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 from engineio import packet as wire
 from engineio import payload, response
 from engineio.admission import Admission
+from engineio.bodies import Bodies, LateBodyError
 from engineio.driver import AsyncDriver, Driver, choose
 from engineio.events import Events
 from engineio.exceptions import PacketError, ProtocolError
@@ -116,6 +117,7 @@ class BaseServer(Events, Settings):
         self._use(*choose(async_mode, self.async_modes()))
         self.heartbeat = Heartbeat(self.driver.lock())
         self.admission = Admission(self.driver.lock())
+        self.bodies = Bodies(self._stop_reading, self.driver.lock())
         self._set_up()
         unknown = sorted(set(kwargs) - PASSED_BY_OTHERS)
         if unknown:
@@ -123,6 +125,10 @@ class BaseServer(Events, Settings):
 
     def _set_up(self) -> None:
         """Give a kind of server what it keeps besides."""
+
+    def _stop_reading(self, reader: Any) -> None:
+        """Stop who reads the body of a POST; `Bodies` has been told who that is."""
+        raise NotImplementedError
 
     driver: Any
     loop: Any
@@ -361,6 +367,9 @@ class BaseServer(Events, Settings):
             self.log_fault(socket.sid, error)
         malformed = isinstance(error, PacketError)
         socket.end(self.reason.PARSE_ERROR if malformed else self.reason.TRANSPORT_ERROR)
+        if isinstance(error, LateBodyError):
+            self.admission.count("refused", "body_timeout")
+            return response.empty(error.status)
         return self._bad_request()
 
     # -- logging -------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ STATUS_LINES = {
     400: "400 BAD REQUEST",
     401: "401 UNAUTHORIZED",
     405: "405 METHOD NOT FOUND",
+    408: "408 Request Timeout",
     413: "413 Content Too Large",
     429: "429 Too Many Requests",
     503: "503 Service Unavailable",

@@ -80,8 +80,11 @@ class Server(BaseServer):
         socket: X-Forwarded-For in the limits per address, X-Forwarded-Proto and -Host in the
         same-origin check. Default None: the former of nobody, the latter of everybody.
     :param upgrade_timeout: How long a WebSocket may take to replace polling, default 10.
-    :param per_message_deflate: Whether WebSocket compression is negotiated, default False; a
-        mapping gives the arguments of `websockets`' `ServerPerMessageDeflateFactory`.
+    :param body_timeout: How long the body of a POST may take, default 30; beyond, 408 and the
+        session ends. Web servers that take a body in before they pass the request on have a limit
+        of their own, or none.
+    :param per_message_deflate: Whether WebSocket compression is negotiated, default False, for
+        messages of `compression_threshold` bytes and more; a mapping gives the arguments of `websockets`' `ServerPerMessageDeflateFactory`.
     :param client_manager: What owns the table of clients, default `engineio.manager.Manager()`.
     :param kwargs: Unknown options are ignored, with one warning that names them.
     """
@@ -255,6 +258,10 @@ class Server(BaseServer):
             self.logger.debug("WebSocket refused: %s", error)
             return self._refuse(reject, request)
 
+    def _stop_reading(self, reader: Any) -> None:
+        if reader is not None:
+            reader.stop_reading()
+
     def _answer_poll(self, socket: Socket, request: Request, start_response: Any) -> Response:
         try:
             packets = socket.handle_get_request(request.environ, start_response)
@@ -314,7 +321,8 @@ class Server(BaseServer):
                 websocket: list[bytes] = socket.handle_get_request(environ, start_response)
                 return websocket
             finally:
-                if not socket.closing:  # the handshake failed halfway
+                if not socket.closing or (socket.closed_early and not socket.closed):
+                    # The handshake failed halfway.
                     socket.accept()
                     socket.end(self.reason.TRANSPORT_CLOSE)
         socket.accept()

@@ -18,11 +18,13 @@ VALID_TRANSPORTS = [POLLING, WEBSOCKET]
 
 # Options that python-engineio does not have.
 NEW_OPTIONS = (
-    *("max_send_buffer", "max_total_send_buffer", "upgrade_timeout", "per_message_deflate"),
+    *("max_send_buffer", "max_total_send_buffer", "upgrade_timeout", "body_timeout"),
+    "per_message_deflate",
     *("max_clients", "max_clients_per_address", "max_handshakes_per_address", "trusted_proxies"),
 )
 
 UPGRADE_TIMEOUT = 10.0  # seconds; engine.io's upgradeTimeout default
+BODY_TIMEOUT = 30.0  # seconds
 MAX_SEND_BUFFER = 16 * 1024 * 1024  # bytes per client
 
 # RFC 6265, 4.1.1: what cannot stand in a cookie's name, value or attribute; nor can, in any header,
@@ -148,6 +150,7 @@ _CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "max_handshakes_per_address": _rate,
     "trusted_proxies": _addresses,
     "upgrade_timeout": _seconds,
+    "body_timeout": _seconds,
     "allow_upgrades": _flag,
     "http_compression": _flag,
     "compression_threshold": _size,
@@ -177,6 +180,7 @@ class Settings:
     max_handshakes_per_address: float | None = None
     trusted_proxies: tuple[str, ...] | None = None
     upgrade_timeout: float = UPGRADE_TIMEOUT
+    body_timeout: float = BODY_TIMEOUT
     allow_upgrades: bool = True
     http_compression: bool = True
     compression_threshold: int = 1024

@@ -17,6 +17,7 @@ from engineio.base_socket import (
     is_replaced,
     nobody,
 )
+from engineio.bodies import LateBodyError
 from engineio.exceptions import (
     ContentTooLongError,
     EngineIOError,
@@ -28,7 +29,7 @@ from engineio.inbox import MalformedError
 from engineio.packet import Packet
 from engineio.reader import Reader
 from engineio.request import Environ, Request
-from engineio.session import NOOP_PACKET, Carrier
+from engineio.session import NOOP_PACKET, Carrier, Life
 from engineio.websocket import packet_frame
 
 if TYPE_CHECKING:
@@ -123,7 +124,7 @@ class Socket(Reader, BaseSocket):
         request = Request.parse(environ)
         if not request.wants_websocket:
             return self._wait_for_packets(request.connection, request.packet_limit)
-        upgrades = self.connected
+        upgrades = self.life is not Life.CONNECTING and not self.closed_early
         if upgrades and not self.start_upgrade():
             raise ProtocolError("an upgrade is under way")
         self.base64 = request.base64
@@ -197,8 +198,18 @@ class Socket(Reader, BaseSocket):
 
     def _read_body(self, environ: Environ) -> bytes:
         length = self._body_length(environ)
-        body = _read_exactly(environ["wsgi.input"], length, self.server.max_http_buffer_size)
-        if Request.parse(environ).jsonp_index is not None:
+        server = self.server
+        request = Request.parse(environ)
+        server.bodies.begin(self, request.connection, server.body_timeout, server.loop)
+        try:
+            body = _read_exactly(environ["wsgi.input"], length, server.max_http_buffer_size)
+        except AbortedError as error:
+            if server.bodies.end(self):
+                raise LateBodyError(f"a body took {server.body_timeout} s") from error
+            raise
+        finally:
+            server.bodies.end(self)
+        if request.jsonp_index is not None:
             body = payload.jsonp_unwrap(body)
         return body
 
@@ -206,7 +217,7 @@ class Socket(Reader, BaseSocket):
 
     def _websocket_handler(self, ws: Any) -> None:
         """Talk to the client over a WebSocket until that ends."""
-        if self.connected:
+        if self.upgrading:  # also if the session has ended meanwhile
             frames = self._upgrade(ws)
             if frames is None:
                 return

@@ -69,6 +69,8 @@ class Spec:
     early_frame: bool = True
     # It decodes chunked request bodies.
     chunked: bool = True
+    # A request is passed on before its body is there.
+    streams_bodies: bool = True
     # An aborted poll can be noticed.
     sees_socket: bool = True
     keep_alive: bool = True
@@ -244,12 +246,17 @@ _ALL = [
         "threading",
         ("{python}", str(APPS / "django_contract.py"), "127.0.0.1:{port}"),
         ("django",),
-        log=(r'LOG WARNING django\.server: "(GET|POST) .* 40[01] \d+',),
+        log=(r'LOG WARNING django\.server: "(GET|POST) .* 40[018] \d+',),
         chunked=False,
         keep_alive=False,
     ),
     launched("cheroot", "threading", "cheroot"),
-    launched("waitress", "threading", "waitress", websocket=False, sees_socket=False),
+    launched(
+        *("waitress", "threading", "waitress"),
+        websocket=False,
+        streams_bodies=False,
+        sees_socket=False,
+    ),
     Spec(
         "granian",
         "threading",
@@ -259,6 +266,7 @@ _ALL = [
         ),
         ("granian",),
         websocket=False,
+        streams_bodies=False,
         sees_socket=False,
     ),
     uvicorn(
@@ -304,6 +312,7 @@ _ALL = [
         # It may end a WebSocket with a reset.
         proxy_log="reset by peer.* while proxying upgraded connection",
         early_frame=False,
+        streams_bodies=False,
         refusal=False,
         close_codes=False,
     ),

@@ -21,7 +21,8 @@ ORDER = [
     *("exceptions", "json", "packet", "payload", "settings", "session", "heartbeat"),
     *("request", "admission", "response", "static_files", "websocket", "inbox"),
     # Layer 1: shared by sync and async, never waits.
-    *("driver", "manager", "events", "base_app", "base_server", "base_socket", "base_client"),
+    *("driver", "manager", "events", "bodies"),
+    *("base_app", "base_server", "base_socket", "base_client"),
     # Layer 2: shells.
     *("reader", "socket", "server", "middleware"),
     *("async_reader", "async_socket", "async_server", "asgi"),

@@ -7,7 +7,7 @@ import pytest
 import engineio
 from engineio.settings import Settings
 
-SECONDS = ["ping_interval", "ping_timeout", "upgrade_timeout"]
+SECONDS = ["ping_interval", "ping_timeout", "upgrade_timeout", "body_timeout"]
 SIZES = ["max_http_buffer_size", "max_send_buffer", "compression_threshold"]
 FLAGS = ["allow_upgrades", "http_compression", "cors_credentials", "async_handlers"]
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import time
 
 import pytest
 
@@ -33,6 +34,22 @@ def test_polling(server: rigs.Server) -> None:
     assert poll.read_response().body == b"4later"
     session.send("1")
     server.assert_ended(session.sid, "client disconnect")
+
+
+@pytest.mark.rig("streams_bodies")
+def test_body_that_takes_too_long(any_rig: rigs.Rig) -> None:
+    """A byte now and then keeps nobody busy for longer than `body_timeout`."""
+    server = any_rig.server("slow_bodies")
+    session = server.polling()
+    post = session.start_post(1000)
+    end = time.monotonic() + rigs.WAIT
+    with contextlib.suppress(OSError):  # the answer has been sent
+        while not post.has_input(0.05):
+            assert time.monotonic() < end, "no answer"
+            post.send(b"4")
+    assert post.read_response().status == 408
+    post.close()
+    server.assert_ended(session.sid, "transport error")
 
 
 def test_polling_100_kb(server: rigs.Server) -> None:
