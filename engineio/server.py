@@ -84,7 +84,8 @@ class Server(BaseServer):
         session ends. Web servers that take a body in before they pass the request on have a limit
         of their own, or none.
     :param per_message_deflate: Whether WebSocket compression is negotiated, default False, for
-        messages of `compression_threshold` bytes and more; a mapping gives the arguments of `websockets`' `ServerPerMessageDeflateFactory`.
+        messages of `compression_threshold` bytes and more; a mapping gives the arguments of
+        `websockets`' `ServerPerMessageDeflateFactory`.
     :param client_manager: What owns the table of clients, default `engineio.manager.Manager()`.
     :param kwargs: Unknown options are ignored, with one warning that names them.
     """
