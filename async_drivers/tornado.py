@@ -24,8 +24,12 @@ class Connection:
     It is the request's `wsgi.input`.
     """
 
+    length = -1
+    """Bytes of the body, if they are known."""
+
     def __init__(self) -> None:
         self._chunks: list[bytes] = []
+        self._fed = 0
         self._has_ended = False
         self._has_gone = False
         self._waiter: Waiter | None = None
@@ -33,6 +37,7 @@ class Connection:
     def feed(self, chunk: bytes) -> None:
         """Take a part of the body."""
         self._chunks.append(chunk)
+        self._fed += len(chunk)
         self._wake()
 
     def feed_eof(self) -> None:
@@ -59,8 +64,12 @@ class Connection:
             while chunk := await self.read(1 << 16):
                 chunks.append(chunk)
             return b"".join(chunks)
-        while not self._chunks and not self._has_ended:
+        # When its last bytes are here, the body has not ended yet for Tornado. It would close the
+        # connection after an answer that came before, without saying so in a header.
+        while not self._has_ended and (not self._chunks or self._fed == self.length):
             if self._has_gone:
+                if self._chunks:
+                    break
                 raise ConnectionResetError("the client has gone")
             await self._wait(Waiter(asyncio.get_running_loop()))
         if not self._chunks:
@@ -110,6 +119,8 @@ def create_handler(engineio_server: Any) -> type[tornado.web.RequestHandler]:
                 or int(length) > engineio_server.max_http_buffer_size
             ):
                 self._answer_post()
+            else:
+                self.engineio.length = int(length)
 
         def data_received(self, chunk: bytes) -> None:
             """Take a part of the body, which is read while it arrives."""

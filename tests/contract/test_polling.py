@@ -59,6 +59,16 @@ def test_keep_alive(server: rigs.Server) -> None:
         assert connection.request("GET", target).body == body
 
 
+@pytest.mark.rig("keep_alive")
+def test_keep_alive_after_a_large_post(server: rigs.Server) -> None:
+    connection = wire.HTTPConnection(server.endpoint.address)
+    session = server.polling()
+    target = server.endpoint.target(wire.polling_query(session.sid))
+    for size in (65536, 2**18 - 1, 2**18, 2**18 + 1, 300_000):  # 2**18: Tornado pauses there
+        body = b"4quiet" + b"x" * (size - 6)
+        assert connection.request("POST", target, None, body).body == b"ok"
+
+
 @pytest.mark.parametrize(
     ("sent", "data"),
     [
