@@ -58,12 +58,14 @@ class Transport(Protocol):
 class FrameStream:
     """What waits to be written. Nothing here waits."""
 
-    __slots__ = ("_loop", "_out", "_transport", "is_dirty", "is_over", "size")
+    __slots__ = ("_loop", "_out", "_transport", "is_dirty", "is_lost", "is_over", "size")
 
     def __init__(self, transport: Transport, loop: AsyncLoop) -> None:
         self.size = 0
         """Bytes pushed and not yet passed to the operating system, or not known to be."""
         self.is_dirty = False
+        self.is_lost = False
+        """The connection has ended: uvloop's transports raise an exception from now on."""
         self.is_over = False
         """The close frame has been pushed: no message may come behind it (RFC 6455, 5.5.1)."""
         self._transport = transport
@@ -85,6 +87,10 @@ class FrameStream:
     def flush(self) -> None:
         """Write now as much as goes without waiting; the rest follows by itself."""
         self.is_dirty = False
+        if self.is_lost:
+            self._out.clear()
+            self.size = 0
+            return
         out = self._out
         if out:
             self._out = []
@@ -198,7 +204,7 @@ class FrameWebSocket(AsyncWebSocket):
 
     def feed_eof(self) -> None:
         """Note that the connection has ended."""
-        self._is_lost = True
+        self._is_lost = self.stream.is_lost = True
         self.protocol.receive_eof()
         self._wake()
 

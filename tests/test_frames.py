@@ -348,6 +348,22 @@ async def test_a_peer_that_does_not_answer_a_close_is_left() -> None:
 
 
 @in_loop
+async def test_answers_on_a_lost_connection_are_dropped() -> None:
+    async with Peer() as peer:
+        peer.echoes = True
+        peer.may_read.clear()
+        await peer.feed(wire.text_frame("first"))
+        peer.connection.is_open = False
+        peer.ws.feed_eof()
+        peer.may_read.set()
+        await peer.task
+        assert peer.messages == ["first"]
+        peer.ws.stream.push(wire.text_frame("later"))
+        peer.ws.stream.flush()  # with uvloop an exception, which kept others from being flushed
+        assert not peer.ws.stream.size
+
+
+@in_loop
 async def test_a_half_closed_connection_is_lost() -> None:
     """The peer shuts its side down without a close frame: what it sent is handled."""
     async with Peer() as peer:
