@@ -1,6 +1,7 @@
 """AsyncServer in memory, over the asgi driver: what handlers see, who waits for whom, the end."""
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import gc
@@ -894,3 +895,53 @@ async def test_limits() -> None:
             "disconnects": {"send buffer full": 1},
             "refused": {"max_clients": 1},
         }
+
+
+@in_loop
+async def test_a_session_that_ends_as_its_upgrade_is_answered() -> None:
+    """Once the second WebSocket of the session was taken for its first: two disconnect events."""
+    async with Site() as site:
+        client = await site.polling()
+        socket = site.eio.sockets[client.sid]
+        handler = socket._websocket_handler
+
+        async def disconnect_first(ws: Any) -> None:
+            await site.eio.disconnect(client.sid)
+            await handler(ws)
+
+        socket._websocket_handler = disconnect_first
+        websocket = WebSocket(site.app, sid=client.sid)
+        while (await websocket.event())["type"] != "websocket.close":
+            pass
+        websocket.hang_up()
+        await websocket.ended()
+        assert await site.event() == ("disconnect", "server disconnect")
+        assert site.events.empty()
+        assert await client.poll() == ["1"]
+
+
+@in_loop
+async def test_a_handshake_that_fails_as_the_session_ends() -> None:
+    class Failing:
+        def __init__(self, handler: Any, server: Any) -> None:
+            pass
+
+        def check(self, environ: Any) -> None:
+            pass
+
+        async def __call__(self, environ: Any) -> Any:
+            raise OSError("it has gone")
+
+    async with Site() as site:
+
+        async def connect(sid: str, environ: Any) -> None:
+            await site.eio.disconnect(sid)
+
+        site.eio.on("connect", connect)
+        site.eio._async = {**site.eio._async, "websocket": Failing}
+        websocket = WebSocket(site.app)
+        with contextlib.suppress(OSError):
+            await websocket.ended()
+        assert await site.event() == ("disconnect", "server disconnect")
+        assert site.events.empty()
+        assert not site.eio.sockets

@@ -20,6 +20,7 @@ from engineio.async_drivers.threading import driver as threads
 import engineio
 import wire
 from engineio.driver import load
+from engineio.exceptions import ProtocolError
 from engineio.packet import MESSAGE, Packet
 from engineio.websocket import WebSocketProtocol, encode_frame
 
@@ -293,3 +294,36 @@ def test_what_comes_after_the_end_of_a_loop() -> None:
     loop.call_later(3600, done.set)  # nobody would stop it a second time
     assert done.wait(WAIT)
     until(lambda: threading.active_count() <= before)
+
+
+def test_a_session_that_ends_as_its_upgrade_is_answered(site: Site) -> None:
+    """Once the second WebSocket of the session was taken for its first: two disconnect events."""
+    client = wire.Polling(site.endpoint)
+    socket = site.eio.sockets[client.sid]
+    handler = socket._websocket_handler
+
+    def disconnect_first(ws: Any) -> None:
+        site.eio.disconnect(client.sid)
+        handler(ws)
+
+    socket._websocket_handler = disconnect_first
+    websocket = wire.WebSocket(site.endpoint, wire.websocket_query(client.sid))
+    assert websocket.answer_close() == 1000
+    assert site.event() == ("disconnect", "server disconnect")
+    assert site.events.empty()
+    assert client.poll() == ["1"]
+
+
+def test_a_handshake_that_fails_as_the_session_ends(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> Any:
+        raise ProtocolError("something is wrong with this connection")
+
+    monkeypatch.setattr(WebSocket, "__init__", fail)
+    site.eio.on("connect", lambda sid, environ: site.eio.disconnect(sid))
+    with pytest.raises((wire.Refused, EOFError)):
+        wire.EngineWebSocket(site.endpoint)
+    assert site.event() == ("disconnect", "server disconnect")
+    until(lambda: not site.eio.sockets)
+    assert site.events.empty()
