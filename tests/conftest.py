@@ -40,7 +40,7 @@ class Scheduling(LoadScopeScheduling):  # type: ignore[misc]
 
     def _split_scope(self, nodeid: str) -> str:
         path, _, name = nodeid.partition("::")
-        if path.startswith("tests/contract/"):
+        if path.startswith(("tests/contract/", "tests/hostile/")):
             parameters = name.partition("[")[2].removesuffix("]") + "-"
             for rig in rigs.SPECS:
                 if parameters.startswith(f"{rig}-"):

@@ -182,8 +182,9 @@ class BaseControl:
                 if events[-1][0] == "disconnect":
                     del recorder.events[sid], recorder.environs[sid]
 
-    def forget_faults(self) -> None:
-        """Have the next fault of each kind logged as if it were the first."""
+    def start_afresh(self) -> None:
+        """Forget what is over; log the next fault of each kind as if it were the first."""
+        self.forget()
         for recorder in self._recorders.values():
             recorder.eio.log_message_keys.clear()
 

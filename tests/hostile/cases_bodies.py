@@ -302,7 +302,7 @@ def byte_by_byte(target: Target) -> Outcome:
     return Outcome(slowest)
 
 
-@case("slow", limit=2.0, floor=True)
+@case("slow", limit=2.0, floor=True, lines=2)
 def thirty_at_once_that_do_not_come(target: Target) -> Outcome:
     sessions = [target.polling() for _ in range(30)]
     posts = [start(target, each.sid, {"Content-Length": "100"}, b"4") for each in sessions]
