@@ -23,6 +23,8 @@ from ._asyncio import (
 
 # Bytes that may wait to be handled before the connection is not read for a while.
 READ_AHEAD = 1 << 18
+# What is compressed may be a thousand times its size, so it is taken in parts of this many.
+COMPRESSED_PART = 2048
 
 Environ = dict[str, Any]
 
@@ -120,6 +122,7 @@ class FrameWebSocket(AsyncWebSocket):
         self._loop: Any = None
         self._messages: list[Message] = []
         self._fed = 0
+        self._not_fed = b""
         self._is_paused = False
         self._is_lost = False
         self._has_failed = False
@@ -184,11 +187,22 @@ class FrameWebSocket(AsyncWebSocket):
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the peer."""
+        if not self.is_compressed:
+            self._feed(data)
+            return
+        data = self._not_fed + data
+        position = 0
+        while position < len(data) and self._fed <= READ_AHEAD:
+            self._feed(data[position : position + COMPRESSED_PART])
+            position += COMPRESSED_PART
+        self._not_fed = data[position:]
+
+    def _feed(self, data: bytes) -> None:
         protocol = self.protocol
         messages = protocol.receive(data)
         if messages:
             self._messages += messages
-            self._fed += len(data)
+            self._fed += sum(map(len, messages)) if self.is_compressed else len(data)
             if self._fed > READ_AHEAD and not self._is_paused:
                 self._is_paused = True
                 self._transport.pause_reading()
@@ -228,11 +242,21 @@ class FrameWebSocket(AsyncWebSocket):
             await self._wait()
         messages, self._messages = self._messages, []
         self.size, self._fed = self._fed, 0
-        if self._is_paused:
-            self._is_paused = False
-            if not self._is_lost:
-                self._transport.resume_reading()
+        if self._not_fed:
+            self._loop.loop.call_soon(self._feed_rest)  # others come first
+        elif self._is_paused:
+            self._resume()
         return messages
+
+    def _feed_rest(self) -> None:
+        self.feed(b"")
+        if self._is_paused and not self._not_fed and self._fed <= READ_AHEAD:
+            self._resume()
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        if not self._is_lost:
+            self._transport.resume_reading()
 
     async def wait(self) -> Message | None:
         """Wait for one message and return it, or None when there will be no more."""
@@ -240,7 +264,7 @@ class FrameWebSocket(AsyncWebSocket):
             messages = await self.read()
             if messages is None:
                 return None
-            self._messages = messages
+            self._messages[:0] = messages
         return self._messages.pop(0)
 
     # -- what goes out --
@@ -307,6 +331,9 @@ class FrameWebSocket(AsyncWebSocket):
         if self._is_paused:
             self._is_paused = False
             transport.resume_reading()
+        if self._not_fed:
+            self._fed = 0
+            self.feed(b"")  # for the close frame that may be there
         if self.protocol.closed_by_peer:
             self._hang_up()
         elif (self.was_violated or self._has_failed) and transport.can_write_eof():

@@ -169,6 +169,12 @@ class WebSocket:
         self.stream.finish()
 
 
+class UnavailableError(ProtocolError):
+    """This process has no room for another WebSocket."""
+
+    status = 503
+
+
 class WSGIWebSocket:
     """What a driver calls `websocket`: takes a request over and runs a handler on the result.
 
@@ -220,7 +226,10 @@ class WSGIWebSocket:
         answer = self.check(environ)
         found: Handover | None = Request.parse(environ).connection
         if found is None or isinstance(found.sock, BorrowedSocket):
-            found = self.find(environ)
+            try:
+                found = self.find(environ)
+            except OSError as error:  # uWSGI's descriptor is duplicated, and none is left
+                raise UnavailableError(str(error)) from error
         if found is None:
             raise ProtocolError("this server gives no access to its socket")
         try:

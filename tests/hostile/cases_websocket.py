@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 
 import wire
-from hostile.harness import Target, case, variants
+from hostile.harness import Outcome, Target, case, variants
 from wire import BINARY, CLOSE, PING, PONG, TEXT, frame
 
 FRAMES, HANDSHAKES, FLOODS = "websocket frames", "websocket handshakes", "websocket floods"
@@ -36,6 +36,17 @@ def bounded(target: Target, most: int = MOST_MEMORY) -> Iterator[None]:
     yield
     grown = target.server.rig.control("peak_memory") - before
     assert grown < most, f"{grown / 1e6:.1f} MB more for one connection"
+
+
+def other_waits(target: Target) -> float:
+    """Returns how many seconds another client needs to come and get its echo."""
+    start = time.monotonic()
+    other = target.websocket()
+    other.send_text("4hello")
+    while (got := other.read_frame()).opcode == PING:  # some servers send their own
+        other.send(frame(PONG, got.payload))
+    assert got.payload == b"4hello", got
+    return time.monotonic() - start
 
 
 def unrecorded(target: Target) -> wire.EngineWebSocket:
@@ -272,12 +283,12 @@ def handshake(
     version: str = "HTTP/1.1",
     without: tuple[str, ...] = (),
 ) -> wire.Response:
-    """The answer to a WebSocket handshake with more header lines, or fewer."""
+    """The answer to a WebSocket handshake with more header lines, or fewer; a body follows."""
     headers = wire.websocket_headers(**dict.fromkeys(without))
     fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     extra = "".join(f"{line}\r\n" for line in lines)
     path = target.target(wire.websocket_query())
-    request = f"{method} {path} {version}\r\nHost: 127.0.0.1\r\n{fields}{extra}\r\n"
+    request = f"{method} {path} {version}\r\nHost: 127.0.0.1\r\n{fields}{extra}\r\nhello"
     return target.raw(request.encode("latin-1"))
 
 
@@ -298,7 +309,7 @@ REFUSED = {
         f"version {version}": ((f"Sec-WebSocket-Version: {version}",), ("Sec_WebSocket_Version",))
         for version in ("0", "8", "12", "14", "99", "013", "13, 8", "-13", "x" * 1000)
     },
-    "body": (("Content-Length: 100000",), ()),
+    "body": (("Content-Length: 0005",), ()),
 }
 # ASGI servers and their WebSocket libraries read these as they like: refused or not, they answer.
 TOLERATED = ("two versions", "version 013", "version 13, 8", "version -13", "two keys", "body")
@@ -326,11 +337,10 @@ def method(target: Target, name: str) -> None:
     connection = target.connect()
     fields = wire.websocket_headers(Content_Length="0")
     connection.send_request(name, target.target(wire.websocket_query()), fields)
-    try:
+    with contextlib.suppress(EOFError, ConnectionResetError):
         answer = connection.read_response(name)
-    except EOFError:
-        return
-    assert answer.status == 200 if name == "OPTIONS" else 400 <= answer.status < 502, answer
+        preflight = name == "OPTIONS" and answer.status == 200
+        assert preflight or 400 <= answer.status < 500 or answer.status == 501, answer
 
 
 @variants(HANDSHAKES, ("HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9.9", "HTTP/1", "http/1.1", ""))
@@ -415,20 +425,16 @@ FLOODS_OF = {
 }
 
 
-@variants(FLOODS, FLOODS_OF, websocket=True, limit=4.0)
-def flood(target: Target, data: bytes) -> None:
+@variants(FLOODS, FLOODS_OF, websocket=True)
+def flood(target: Target, data: bytes) -> Outcome:
     """As many as go into half a second, by somebody who reads nothing; others do not wait."""
     websocket = unrecorded(target)
     with bounded(target):
         websocket.pour(data * 1000, POUR)
-        start = time.monotonic()
-        other = target.websocket()
-        other.send_text("4hello")
-        assert other.receive() == "4hello"
-        took = time.monotonic() - start
+        took = other_waits(target)
     websocket.reset()
     target.reason(websocket.sid, "transport close")
-    assert took < 3, took
+    return Outcome(took)
 
 
 @case(FLOODS, websocket=True, limit=6.0)
@@ -490,17 +496,17 @@ def echoes_never_read(target: Target) -> None:
         target.reason(websocket.sid, "send buffer full", "transport close")
 
 
-@case(FLOODS, websocket=True, limit=4.0)
-def handlers_never_ready(target: Target) -> None:
+@case(FLOODS, websocket=True)
+def handlers_never_ready(target: Target) -> Outcome:
     """A client whose handlers wait is not read from without end."""
-    websocket = target.websocket()
+    websocket = unrecorded(target)
     with bounded(target, 60_000_000):
         sent = websocket.pour(wire.text_frame("4sleep:1:" + "x" * 10_000) * 10, POUR)
-        other = target.websocket()
-        other.send_text("4hello")
-        assert other.receive() == "4hello"
+        took = other_waits(target)
     assert sent < 60_000_000, f"{sent} bytes were read"
     websocket.reset()
+    target.reason(websocket.sid, "transport close")
+    return Outcome(took)
 
 
 @case(FLOODS, websocket=True, limit=4.0)
@@ -589,19 +595,18 @@ def a_bomb_in_many_fragments(target: Target) -> None:
     websocket=True,
     server="deflate",
     needs=("own_deflate",),
-    limit=4.0,
+    limit=2.0,
 )
-def bombs_below_the_limit(target: Target, start: bytes) -> None:
+def bombs_below_the_limit(target: Target, start: bytes) -> Outcome:
     """A thousand bytes each, and a megabyte when inflated."""
     websocket = compressed(target, unrecorded="1")
     data = frame(TEXT, wire.deflated(start + b"x" * 990_000), rsv=4)
     with bounded(target, 60_000_000):
         websocket.pour(data * 100, POUR)
-        other = target.websocket()
-        other.send_text("4hello")
-        assert other.receive() == "4hello"
+        took = other_waits(target)
     websocket.reset()
     target.reason(websocket.sid, "transport close", "send buffer full")
+    return Outcome(took)
 
 
 RUBBISH = {
