@@ -267,6 +267,14 @@ class GreenStream(BufferedStream):
         self._cancel_write = None
         self.flush()
 
+    def disown(self) -> None:
+        """Have nothing to do with the connection any more.
+
+        gevent goes on watching it in the child; what comes is the parent's, so nobody is woken.
+        """
+        super().disown()
+        self._waits = False
+
     def finish(self) -> None:
         """Let go of the socket."""
         self._ended = self._is_over = True

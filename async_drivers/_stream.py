@@ -70,6 +70,11 @@ class BufferedStream:
         except OSError:
             return b""
 
+    def disown(self) -> None:
+        """Have nothing to do with the connection any more, in a process that was forked."""
+        self._ended = True
+        self._forget()
+
     def end(self) -> None:
         """Tell the peer that nothing more will be written; it may still be read from."""
         if self._tls is None:

@@ -170,7 +170,7 @@ class WebSocket:
 
 
 class UnavailableError(ProtocolError):
-    """This process has no room for another WebSocket."""
+    """There is no room for another WebSocket in this process."""
 
     status = 503
 

@@ -49,6 +49,9 @@ BUSY_TICKS = 10
 # Ticks without anything to look at after which the loop's thread sleeps until it is woken.
 IDLE_TICKS = 20
 
+# For a single wait: it needs no file descriptor, and so it works when none is left.
+WaitingSelector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
 MAX_THREADS = 512
 IDLE_THREAD = 1.0  # seconds until a thread of the pool that has nothing to do ends
 
@@ -406,7 +409,7 @@ class ThreadStream(BufferedStream):
                 data = self._recv_now(size)
             if data is not None:
                 return data
-            with selectors.DefaultSelector() as selector:
+            with WaitingSelector() as selector:
                 selector.register(self._sock.fileno(), selectors.EVENT_READ)
                 selector.select()
         return b""

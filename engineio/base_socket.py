@@ -128,6 +128,14 @@ class BaseSocket(Inbox, Session):
         if self.ws is not None:
             self.ws.stream.abort()  # nothing that waits is to wait on
 
+    def disown(self) -> None:
+        """Be over without a word, in a process that was forked: the client is the parent's."""
+        self.life = Life.CLOSED
+        self._stream = None
+        for websocket in (self.ws, self._probing):
+            if websocket is not None:
+                websocket.stream.disown()
+
     def _wake(self) -> None:
         with self.lock:
             waiter, self.waiter = self.waiter, None

@@ -68,6 +68,9 @@ class Stream(Protocol):
     def finish(self) -> None:
         """Give the socket back to its server; nothing may be called afterwards."""
 
+    def disown(self) -> None:
+        """Leave the connection to the parent process, in one that was forked."""
+
 
 class Waiter(Protocol):
     """What one thread or greenlet waits for once; lighter than an event."""
