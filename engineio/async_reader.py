@@ -13,7 +13,7 @@ import contextvars
 from typing import Any
 
 from engineio import packet as wire
-from engineio.inbox import END, NOTHING, Inbox, roles
+from engineio.inbox import END, NOTHING, STRETCH, Inbox, roles
 from engineio.session import Life
 
 
@@ -66,6 +66,8 @@ class AsyncReader(Inbox):
                                 raise
                             # What the handler awaited was cancelled, not the handler.
                             server.logger.exception("message handler error")
+                if not self.progress % STRETCH:
+                    await asyncio.sleep(0)
         except BaseException as error:  # the task was cancelled
             # Any other exception ends the event loop too.
             self._let_go(role, goes_on=isinstance(error, asyncio.CancelledError))

@@ -28,6 +28,9 @@ LARGE = 4096
 # What came in fewer bytes than this is taken for messages of equal size.
 FEW = 65536
 
+# After so many messages of one client whoever else waits has a turn. A power of 2.
+STRETCH = 1024
+
 NOTHING = object()
 END = object()  # in an inbox: the connection has ended, its disconnect handler comes next
 roles = count(1)

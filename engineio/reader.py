@@ -16,7 +16,7 @@ its handler and finds the number changed is no longer in charge.
 from typing import Any
 
 from engineio import packet as wire
-from engineio.inbox import END, NOTHING, Inbox, roles
+from engineio.inbox import END, NOTHING, STRETCH, Inbox, roles
 from engineio.session import Life
 
 
@@ -74,6 +74,8 @@ class Reader(Inbox):
                     if server.log_info:
                         server.log_packet(self.sid, "Received", wire.MESSAGE, message)
                     server.handle_message(self.sid, message)
+                if not self.progress % STRETCH:
+                    server.sleep(0)
         except BaseException:  # killed, or the process exits
             self._let_go(role)
             raise
