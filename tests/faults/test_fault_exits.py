@@ -14,7 +14,7 @@ import pytest
 import client_rigs
 import rigs
 import wire
-from faults.faults import HERE, Talker
+from faults.faults import HERE, Talker, workers
 from faults.leave import STATUS
 
 PATIENCE = 20.0  # seconds that a process may take that ends at once
@@ -182,3 +182,37 @@ def test_a_server_is_forked_by_multiprocessing(mode: str) -> None:
         assert program.line() == ["child", "ended"]
         check_parent(program, old, session, pid)
     wire.close_all()
+
+
+@pytest.mark.parametrize("name", ["gunicorn-gthread", "gunicorn-gevent", "gunicorn-eventlet"])
+def test_a_worker_of_a_preloaded_application_is_killed(name: str) -> None:
+    """The Server is made before gunicorn forks; the next worker has one that nobody has used."""
+    rig = rigs.Rig(rigs.SPECS[name], ("--preload",))
+    rig.start()
+    try:
+        server = rig.server("beat")
+        with Talker(server.websocket()) as talker:
+            talker.wait_pings(2)
+            talker.echo("before")
+            session = server.polling()
+            poll = session.start_poll()
+            rigs.until(lambda: server.call("waiting_polls") == 1)
+            workers(rig)[0].kill()
+            rigs.until(lambda: talker.is_over)
+            with contextlib.suppress(ConnectionResetError):
+                assert poll.read_to_eof() == b""
+
+        def is_back() -> bool:
+            try:
+                return not rig.control("sids")
+            except (OSError, EOFError):
+                return False
+
+        rigs.until(is_back, rigs.START_TIMEOUT)
+        with Talker(server.websocket()) as talker:
+            talker.wait_pings(2)
+            talker.echo("after")
+            assert server.request("GET", wire.polling_query(session.sid)).status == 400
+    finally:
+        wire.close_all()
+        rig.stop()
