@@ -21,7 +21,7 @@ hook := $(wildcard deploy/gunicorn/hook/*.p*)
 site_packages = $$($(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 install_hook = cp $(hook) "$(site_packages)"
 
-.PHONY: help run test test-deploy soak conformance hostile fuzz test-all bench docs lint format system clean
+.PHONY: help run test test-deploy soak conformance hostile faults fuzz test-all bench docs lint format system clean
 .DEFAULT_GOAL := help
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo "make soak      connect and leave 10,000 times on each server (ARGS='gunicorn-gevent --cycles 1000')"
 	@echo "make conformance  play WebSocket's rules against every server and client; writes docs/conformance.md"
 	@echo "make hostile   attack every server with bad input; writes docs/hostile.md (ARGS='uvicorn --floor')"
+	@echo "make faults    break what is around servers and clients; processes stand still for a minute (PYTEST=...)"
 	@echo "make fuzz      look for input that breaks a parser (ARGS='--minutes 10', default 2)"
 	@echo "make test-all  run the tests on every CPython from 3.10 on that this machine has"
 	@echo "make bench     measure against python-engineio and the JavaScript server (ARGS='gevent --quick')"
@@ -63,6 +64,9 @@ conformance: system $(VENV)/.installed-test $(npm)/.installed
 
 hostile: system $(VENV)/.installed-test
 	$(bin)/python tests/hostile/run.py $(ARGS)
+
+faults: system $(VENV)/.installed-test
+	FAULTS=full $(call pytest,$(bin)/python) tests/faults
 
 fuzz: $(VENV)/.installed-test
 	$(bin)/python tests/fuzz/run_fuzzers.py $(ARGS)
