@@ -142,7 +142,7 @@ eio = instances["engine.io"].eio
 
 def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
     """Send the request to the server its path names, or to the control calls."""
-    name = environ["PATH_INFO"].strip("/").partition("/")[0]
+    name = environ.get("PATH_INFO", "").strip("/").partition("/")[0]
     if name in instances:
         result: Iterable[bytes] = instances[name].wsgi(environ, start_response)
         return result

@@ -191,6 +191,11 @@ class BaseControl:
     def collect_garbage(self) -> None:
         gc.collect()
 
+    def has_gil(self) -> bool:
+        """Whether only one thread runs Python at a time."""
+        has_gil = getattr(sys, "_is_gil_enabled", None)
+        return has_gil is None or has_gil()
+
     def files(self) -> list[str]:
         """What the open file descriptors are, for a person who looks for a leak."""
         links = []
@@ -198,6 +203,9 @@ class BaseControl:
             with contextlib.suppress(OSError):
                 links.append(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
         return links
+
+    def pid(self) -> int:
+        return os.getpid()
 
     def cpu_time(self) -> float:
         return time.process_time()

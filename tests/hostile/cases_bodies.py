@@ -137,10 +137,14 @@ def more_than_declared(target: Target) -> None:
     session = target.polling()
     connection = start(target, session.sid, {"Content-Length": "7"}, b"4quiet1" + b"4quiet2" * 9)
     response = read(connection)
-    assert response is None or response.status == 200, response
+    # Some servers refuse what they take for a bad request behind it, and this one with it.
+    assert response is None or response.status in (200, 400), response
     target.alive(session)
     if not target.is_floor:
-        assert target.server.messages(session.sid) in (["quiet1", "still here"], ["still here"])
+        assert target.server.messages(session.sid) in (
+            ["quiet1", "still here"],
+            ["still here"],
+        )
 
 
 @case("length", floor=True)
@@ -302,7 +306,7 @@ def byte_by_byte(target: Target) -> Outcome:
     return Outcome(slowest)
 
 
-@case("slow", limit=2.0, floor=True, lines=2)
+@case("slow", limit=2.0, floor=True, lines=2, requests=30)
 def thirty_at_once_that_do_not_come(target: Target) -> Outcome:
     sessions = [target.polling() for _ in range(30)]
     posts = [start(target, each.sid, {"Content-Length": "100"}, b"4") for each in sessions]

@@ -411,7 +411,8 @@ HEADERS = {
     "Expect: x": b"Expect: the Spanish Inquisition\r\n",
     "Accept-Encoding": b"Accept-Encoding: " + b"gzip;q=" * 500 + b"\r\n",
     "quality 1e999": b"Accept-Encoding: gzip;q=1e999, deflate;q=nan, *;q=-1\r\n",
-    "forwarded": b"X-Forwarded-For: " + b"1.2.3.4, " * 500 + b"\xff\r\nX-Forwarded-Proto: \xff\r\n",
+    "forwarded": b"X-Forwarded-For: " + b"1.2.3.4, " * 500 + b"\xff\r\n",
+    "forwarded protocol": b"X-Forwarded-Proto: " + b"https, " * 500 + b"javascript\r\n",
     "agent": b"User-Agent: python-requests/" + b"9" * 5000 + b"\r\n",
     "proxy": b"Proxy: http://evil.example\r\n",
     "underscores": b"Content_Length: 5\r\nTransfer_Encoding: chunked\r\n",
@@ -434,7 +435,7 @@ def none_at_all(target: Target) -> None:
     assert answer.status in (200, 400), answer
 
 
-@case("headers", floor=True, lines=6)
+@case("headers", floor=True, requests=12)
 def end_within_the_head(target: Target) -> None:
     head = f"GET {target.target(OPEN)} HTTP/1.1\r\nHost: a\r\nCookie: x".encode()
     for at in range(0, len(head), 7):
@@ -443,7 +444,7 @@ def end_within_the_head(target: Target) -> None:
         connection.close()
 
 
-@case("headers", floor=True)
+@case("headers", floor=True, requests=12)
 def reset_within_the_head(target: Target) -> None:
     head = f"POST {target.target(OPEN)} HTTP/1.1\r\nHost: a\r\nContent-Length: 10".encode()
     for at in range(0, len(head), 7):
@@ -502,7 +503,7 @@ ORIGINS = {
 }
 
 
-@variants("origin", ORIGINS, lines=2)
+@variants("origin", ORIGINS)
 def foreign(target: Target, form: str) -> None:
     headers = {"Origin": _origin(target, form), "Connection": "close"}
     before = target.server.rig.control("sids")

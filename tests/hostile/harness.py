@@ -29,6 +29,7 @@ KINDS = (CRASH, HANG, LEAK, WRONG, LOG, OTHERS)
 ATTEMPTS = 3  # a machine may stall once; what is slow each time is slow
 MOST_LINE = 300  # characters of a line in the log, without what logging puts before it
 FORMAT = re.compile(r"LOG \w+ [\w.]+: ")
+THEIR_LINES = 3  # for a request: of what was wrong, the request, and its answer
 OUR_LINE = re.compile(r"LOG \w+ engineio\b")
 ROUNDS = 3  # of a family, when its memory is looked at
 MEMORY_SHARE, MEMORY_BYTES = 0.05, 2_000_000  # that may be more after the last round
@@ -65,8 +66,10 @@ class Case:
     limit: float = 1.0
     # It needs WebSocket.
     websocket: bool = False
-    # Lines that the log may get from us; the web server may write as many, but at least one.
+    # Lines that the log may get from us.
     lines: int = 1
+    # How many requests the web server may have something to say about.
+    requests: int = 1
     # What the answers through `Target.request` and `raw` may be; None: anything below 500.
     statuses: tuple[int, ...] | None = None
     # The set of options, one of SERVERS in contract_common.py.
@@ -75,6 +78,11 @@ class Case:
     floor: bool = False
     # Features of the server, see rigs.Spec.
     needs: Needs = ()
+
+    @property
+    def is_long(self) -> bool:
+        """Whether it needs more than a second."""
+        return self.limit > 1.0
 
     @property
     def key(self) -> str:
@@ -324,6 +332,7 @@ class Runner:
     tell: Callable[[Result], None] = lambda result: None
     _witness: Witness | None = None
     _baseline: dict[str, int] = field(default_factory=dict)
+    _pid: int = 0
     _read_to: int = 0
 
     def play(self, cases: Iterable[Case], rounds: int = ROUNDS) -> list[Result]:
@@ -355,9 +364,9 @@ class Runner:
         try:
             found = self._clean_up(each)
         except (OSError, EOFError, AssertionError) as error:
-            log = self.rig.log()[-1000:]
+            said = self.rig.log()[-300:]
             self._restart([each])
-            return Result(each.key, CRASH, f"the server is gone: {error!r}; {log}", seconds)
+            return Result(each.key, CRASH, f"the server is gone: {error!r}; {said}", seconds)
         kind, note = problem or found or ("", "")
         return Result(each.key, kind, note, seconds)
 
@@ -391,13 +400,14 @@ class Runner:
             self._witness.look()
         except (AssertionError, OSError, EOFError) as error:
             assert self.rig.is_running, "it has ended"
+            assert self.rig.control("pid") == self._pid, "the process has ended, there is another"
             self._restart([each])
             return OTHERS, f"another client was disturbed: {error!r}"
         left = self._wait_until_clean()
         lines = self._log_lines()
         if left:
             return LEAK, left
-        return _check_log(lines, each.lines)
+        return _check_log(lines, each.lines, THEIR_LINES * max(each.lines, each.requests))
 
     def _wait_until_clean(self) -> str:
         """Returns what did not go away."""
@@ -473,6 +483,7 @@ class Runner:
             wire.request(self.rig.address, "GET", "/static/launch.py")
         self._witness = Witness(self.rig.server())
         self._witness.look()
+        self._pid = self.rig.control("pid")
         self._baseline = self._settled()
         self._read_to = len(self.rig.log_bytes())
 
@@ -514,13 +525,13 @@ def _check_statuses(each: Case, responses: list[wire.Response]) -> None:
             assert response.status < 500 or response.status in (501, 505), response
 
 
-def _check_log(lines: list[str], most: int) -> tuple[str, str] | None:
-    """What is wrong with what a server wrote: our lines, and about as many of the web server's."""
+def _check_log(lines: list[str], ours: int, theirs: int) -> tuple[str, str] | None:
+    """What is wrong with what a server wrote: too many lines, or what is in them."""
     shown = json.dumps(lines)[:500]
     if any(line.startswith("Traceback") for line in lines):
         return LOG, f"a traceback: {shown}"
-    ours = sum(OUR_LINE.match(line) is not None for line in lines)
-    if ours > most or len(lines) - ours > max(most, 1):
+    found = sum(OUR_LINE.match(line) is not None for line in lines)
+    if found > ours or len(lines) - found > theirs:
         return LOG, f"{len(lines)} lines: {shown}"
     for line in lines:
         if len(FORMAT.sub("", line)) > MOST_LINE:

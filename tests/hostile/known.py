@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hostile.harness import LOG, WRONG, Result
+from hostile.harness import CRASH, LOG, WRONG, Result
 
 
 class Known(NamedTuple):
@@ -30,7 +30,78 @@ class Known(NamedTuple):
         )
 
 
-KNOWN: tuple[Known, ...] = ()
+PYWSGI = ("gevent", "gunicorn-gevent_pywsgi", "gunicorn-geventwebsocket", "gevent-websocket")
+
+UWSGI = ("gevent_uwsgi", "gevent_uwsgi-http", "uwsgi-source")
+OLD_GUNICORNS = ("gunicorn-25-eventlet", "gunicorn-25-our-eventlet", "gunicorn-25-gthread")
+GUNICORNS = ("gunicorn-gthread", "gunicorn-gevent", "gunicorn-eventlet", *OLD_GUNICORNS)
+EVENTLET = ("eventlet",)
+
+KNOWN: tuple[Known, ...] = (
+    Known(
+        UWSGI,
+        "log.in the method: line feed",
+        WRONG,
+        "not a status line",
+        "it answers with what the request has as its version, a line of the request's making",
+    ),
+    Known(
+        ("sanic",),
+        "*",
+        LOG,
+        "sanic/request/types",
+        "a URL that sanic cannot parse is a traceback in its log",
+    ),
+    Known(
+        ("sanic",),
+        "log.in the method: *",
+        CRASH,
+        "status=500",
+        "sanic answers 500 to a method that is not UTF-8",
+    ),
+    Known(
+        GUNICORNS,
+        "log.in the method: a thousand of them",
+        LOG,
+        "characters",
+        "the whole of a request line that it cannot read is in its log, escaped",
+    ),
+    Known(
+        ("threading", "wsgiref", *EVENTLET, *PYWSGI),
+        "length.two headers that differ",
+        WRONG,
+        "status=200",
+        "of two Content-Length headers it takes one, as if a proxy could not have taken the other",
+    ),
+    Known(
+        EVENTLET,
+        "chunks.broken: longer than said",
+        WRONG,
+        "",
+        "it takes what follows a chunk for the line end that belongs there, without a look",
+    ),
+    Known(
+        ("aiohttp",),
+        "*",
+        LOG,
+        r"aiohttp/web_protocol\.py",
+        "a request that aiohttp cannot parse is a traceback in its log",
+    ),
+    Known(
+        PYWSGI,
+        "*",
+        LOG,
+        r"a traceback: .*gevent/pywsgi\.py",
+        "a client that leaves within a request, and too many headers, are a traceback in its log",
+    ),
+    Known(
+        PYWSGI,
+        "log.in the content length: a thousand of them",
+        LOG,
+        "characters",
+        "the whole of a header that it cannot read is in its log, escaped",
+    ),
+)
 
 
 def known(rig: str, result: Result) -> Known | None:
@@ -48,6 +119,3 @@ def outdated(rig: str, played: Iterable[Result]) -> list[str]:
         if not any(each.covers(rig, result) for result in results):
             found.append(f"{each.cases} ({each.why}) does not fail on {rig} any more")
     return found
-
-
-__all__ = ["KNOWN", "LOG", "WRONG", "Known", "known", "outdated"]
