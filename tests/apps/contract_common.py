@@ -141,6 +141,11 @@ class BaseControl:
         sockets = list(self._recorders[server].eio.sockets.values())
         return sum(socket.is_polling for socket in sockets)
 
+    def unsent(self, server: str, sid: str) -> int:
+        """How many bytes wait to be sent to a client."""
+        size: int = self._recorders[server].eio.sockets[sid].unsent
+        return size
+
     def sids(self) -> list[list[str]]:
         """Server and sid of every live session."""
         return [

@@ -4,6 +4,7 @@ What stress mode finds by chance (see tests/apps/stress.py) comes here, where it
 """
 
 import contextlib
+import functools
 import queue
 import threading
 import time
@@ -28,10 +29,11 @@ WAIT = 8.0  # seconds an event may take that a test waits for
 
 
 class Event(threading.Event):
-    """An event in front of whose calls something else may happen."""
+    """An event of a server, in front of whose calls something else may happen."""
 
-    def __init__(self) -> None:
+    def __init__(self, eio: engineio.Server) -> None:
         super().__init__()
+        self.eio = eio
         self.before_clear: list[Callable[[], Any]] = []
         self.before_set: list[Callable[[], Any]] = []
 
@@ -41,7 +43,7 @@ class Event(threading.Event):
         super().clear()
 
     def set(self) -> None:
-        while self.before_set:
+        while self.before_set and self.eio.service_task_handle is None:  # in a shutdown
             self.before_set.pop()()
         super().set()
 
@@ -58,7 +60,7 @@ class Site:
 
     def __init__(self) -> None:
         self.eio = engineio.Server(async_mode="threading")
-        self.eio.driver = threads._replace(event=Event)
+        self.eio.driver = threads._replace(event=functools.partial(Event, self.eio))
         self.events: queue.Queue[tuple[Any, ...]] = queue.Queue()
         self.held: dict[str, threading.Event] = {"up": threading.Event(), "end": threading.Event()}
         self.eio.on("message", self.message)
@@ -123,8 +125,6 @@ def site() -> Iterator[Site]:
 
 
 # -- shutdown
-#
-# Clients with a WebSocket: a polling client's end sets the heartbeat's event too, for its farewell.
 
 
 def test_shutdown_as_the_heartbeat_begins_to_wait(site: Site) -> None:
