@@ -10,6 +10,7 @@ PORT ?= 5000
 
 bin := $(VENV)/bin
 npm := tests/javascript/node_modules
+without_gil := build/venvs/free-threaded
 code := engineio async_drivers tests examples bench deploy
 
 # The test plugins are loaded with -p, which pytest does before it reads `pythonpath`.
@@ -21,17 +22,19 @@ hook := $(wildcard deploy/gunicorn/hook/*.p*)
 site_packages = $$($(bin)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 install_hook = cp $(hook) "$(site_packages)"
 
-.PHONY: help run test test-deploy soak conformance hostile faults fuzz test-all bench docs lint format system clean
+.PHONY: help run test test-deploy soak conformance hostile faults stress free-threaded fuzz test-all bench docs lint format system clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run       the demo on http://$(HOST):$(PORT)/ (HOST=... PORT=...), under gunicorn and eventlet"
 	@echo "make test      check style and types, run all tests (PYTEST='-k name' for some of them)"
 	@echo "make test-deploy  only the tests of servers and deployment files (COMPATIBILITY=write: their table)"
-	@echo "make soak      connect and leave 10,000 times on each server (ARGS='gunicorn-gevent --cycles 1000')"
+	@echo "make soak      clients that come and go in every way (ARGS='gunicorn-gevent --hours 4 --clients 100')"
 	@echo "make conformance  play WebSocket's rules against every server and client; writes docs/conformance.md"
 	@echo "make hostile   attack every server with bad input; writes docs/hostile.md (ARGS='uvicorn --floor')"
 	@echo "make faults    break what is around servers and clients; processes stand still for a minute (PYTEST=...)"
+	@echo "make stress    everything at once, with a switch of threads between any two operations (ARGS='--minutes 10')"
+	@echo "make free-threaded  the threading mode on a CPython without the GIL, which is built if there is none"
 	@echo "make fuzz      look for input that breaks a parser (ARGS='--minutes 10', default 2)"
 	@echo "make test-all  run the tests on every CPython from 3.10 on that this machine has"
 	@echo "make bench     measure against python-engineio and the JavaScript server (ARGS='gevent --quick')"
@@ -55,7 +58,7 @@ test-deploy: system $(VENV)/.installed-test $(npm)/.installed
 	    tests/test_gunicorn_worker.py tests/contract/test_deployments.py
 
 soak: system $(VENV)/.installed-test
-	$(bin)/python tests/soak.py $(ARGS)
+	$(bin)/python tests/soak/run_soak.py $(ARGS)
 
 conformance: system $(VENV)/.installed-test $(npm)/.installed
 	@rm -rf build/conformance
@@ -67,6 +70,24 @@ hostile: system $(VENV)/.installed-test
 
 faults: system $(VENV)/.installed-test
 	FAULTS=full $(call pytest,$(bin)/python) tests/faults
+
+stress: system $(VENV)/.installed-test
+	$(bin)/python tests/stress/run_stress.py $(ARGS)
+
+# Without what needs a hub, and without the tests that read the memory of a process: they know the
+# allocator of a CPython with the GIL.
+free-threaded: $(without_gil)/.installed
+	PYTHON_GIL=0 $(call pytest,$(without_gil)/bin/python) --rig threading --rig gunicorn-gthread \
+	    -k 'not in_a_hub and not memory_comes_back' tests/contract tests/stress/free_threaded.py \
+	    tests/stress/test_schedules.py tests/test_threading_driver.py tests/test_server.py tests/test_socket.py
+	PYTHON_GIL=0 $(without_gil)/bin/python tests/stress/run_stress.py --threads $(ARGS)
+
+$(without_gil)/.installed: setup.cfg tests/stress/build_free_threaded
+	python=$$(tests/stress/build_free_threaded "$(CURDIR)/build/free-threaded") && \
+	    $$python -m venv --clear $(without_gil)
+	$(without_gil)/bin/python -m pip install -q --disable-pip-version-check -e . gunicorn packaging \
+	    pytest pytest-timeout pytest-xdist requests websocket-client werkzeug
+	@touch $@
 
 fuzz: $(VENV)/.installed-test
 	$(bin)/python tests/fuzz/run_fuzzers.py $(ARGS)
