@@ -324,6 +324,8 @@ def _answer(target: Target, method: str, query: str) -> wire.Response | None:
         return connection.read_response(method)
     except (EOFError, ConnectionResetError):
         return None
+    finally:
+        connection.close()
 
 
 @case("method")
@@ -462,6 +464,17 @@ def thirty_connections_that_say_nothing(target: Target) -> Outcome:
     for connection in connections:
         connection.close()
     return Outcome(took)
+
+
+@case("headers", floor=True)
+def who_does_not_hang_up(target: Target) -> Outcome:
+    """A client that keeps a connection which the server has closed holds up nobody."""
+    connection = target.connect()
+    connection.send_request("GET", target.target(OPEN), {"Connection": "close"})
+    assert connection.read_response().status == 200
+    began = time.monotonic()
+    assert target.request("GET", OPEN).status == 200
+    return Outcome(time.monotonic() - began)
 
 
 # Origins

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hostile.harness import CRASH, LOG, WRONG, Result
+from hostile.harness import CRASH, HANG, LOG, WRONG, Result
 
 
 class Known(NamedTuple):
@@ -60,6 +60,21 @@ KNOWN: tuple[Known, ...] = (
         "sanic answers 500 to a method that is not UTF-8",
     ),
     Known(
+        ("gunicorn-gthread",),
+        "headers.who does not hang up",
+        HANG,
+        "took 2",
+        "it waits 2 s for a client to close a connection, and serves nobody new meanwhile",
+    ),
+    Known(
+        ("django",),
+        "*",
+        LOG,
+        r"django\.server|django/core/servers",
+        "runserver writes each refused request into its log as it is, control characters included, "
+        "and a traceback for a body that is too long to be read",
+    ),
+    Known(
         GUNICORNS,
         "log.in the method: a thousand of them",
         LOG,
@@ -67,7 +82,7 @@ KNOWN: tuple[Known, ...] = (
         "the whole of a request line that it cannot read is in its log, escaped",
     ),
     Known(
-        ("threading", "wsgiref", *EVENTLET, *PYWSGI),
+        ("threading", "wsgiref", "django", "cheroot", *EVENTLET, *PYWSGI),
         "length.two headers that differ",
         WRONG,
         "status=200",

@@ -149,7 +149,10 @@ def main() -> int:
     parser.add_argument("--family", action="append", choices=list(FAMILIES))
     parser.add_argument("--floor", action="store_true", help="attack plain echoes instead")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of a family, for its memory")
+    parser.add_argument("--page", action="store_true", help="only write the page")
     given = parser.parse_args()
+    if given.page:
+        return 0 if write_page() else 1
     failures: list[str] = []
     for name in given.names or rigs.SPECS:
         results = play(name, given.family or list(FAMILIES), given.floor, given.rounds)
