@@ -211,8 +211,8 @@ class FrameWebSocket(AsyncWebSocket):
             if self._messages and not protocol.is_open:
                 # The answers to these come before the close frame; after it none may.
                 self._last_words += output
-            else:
-                self._push_control(output)
+            elif self.stream.size < self.server.max_send_buffer or not protocol.is_open:
+                self._push_control(output)  # who reads no pongs is sent no more
         if protocol.close_code is not None or messages:
             self._wake()
 

@@ -41,8 +41,10 @@ class WebSocket:
         lock: AbstractContextManager[Any],
         received: bytes = b"",
         is_compressed: bool = False,
+        most_unread: int = 1 << 24,
     ) -> None:
         self.stream = stream
+        self._most_unread = most_unread
         self.is_compressed = is_compressed
         """Whether permessage-deflate was negotiated, so that frames cannot be shared."""
         self.protocol = protocol
@@ -92,7 +94,8 @@ class WebSocket:
                     # The answers to these come before the close frame; after it none may.
                     self._last_words = output
                     return messages
-            if output:
+            # Who reads no pongs is sent no more of them.
+            if output and (self.stream.size < self._most_unread or not protocol.is_open):
                 self.stream.push_control(output, not protocol.is_open)
             if messages:
                 return messages
@@ -219,7 +222,8 @@ class WSGIWebSocket:
         """Return the WebSocket on a connection whose handshake is done; clients use this too."""
         loop = self.server.loop
         lock = self.server.driver.lock()
-        return WebSocket(self.stream(sock), protocol, loop, lock, received, is_compressed)
+        unread = self.server.max_send_buffer
+        return WebSocket(self.stream(sock), protocol, loop, lock, received, is_compressed, unread)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """Answer the handshake, run the handler, end the connection."""

@@ -215,7 +215,7 @@ class Session:
         and the WebSocket may take over. Raises `PacketError` for anything else, after which that
         WebSocket is of no more use and polling goes on.
         """
-        if packet_type == wire.PING and data == "probe":
+        if packet_type == wire.PING and data == "probe" and self.carrier is Carrier.UPGRADING:
             self.carrier = Carrier.PROBING
             return PROBE_ANSWER
         if packet_type == wire.UPGRADE and self.carrier is Carrier.PROBING:

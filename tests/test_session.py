@@ -208,11 +208,14 @@ def test_what_is_no_probe(client: Session, packet_type: int, data: Any) -> None:
     assert client.start_upgrade()
 
 
-def test_what_is_no_upgrade_packet(client: Session) -> None:
+@pytest.mark.parametrize(
+    ("packet_type", "data"), [(wire.MESSAGE, "too early"), (wire.PING, "probe"), (wire.PONG, "")]
+)
+def test_what_is_no_upgrade_packet(client: Session, packet_type: int, data: Any) -> None:
     client.start_upgrade()
     client.probe(wire.PING, "probe")
     with pytest.raises(PacketError):
-        client.probe(wire.MESSAGE, "too early")
+        client.probe(packet_type, data)
 
 
 def test_a_second_upgrade(client: Session) -> None:
@@ -397,6 +400,11 @@ class SessionMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.trying)
     @rule()
     def probe(self) -> None:
+        if self.model.probing:
+            with pytest.raises(PacketError):
+                self.session.probe(wire.PING, "probe")
+            self.give_up()
+            return
         answer = self.session.probe(wire.PING, "probe")
         assert answer is not None
         assert answer.encode() == "3probe"

@@ -224,13 +224,17 @@ def pipelined(target: Target) -> None:
 
 @case(FAMILY, limit=3.0)
 def pipelined_and_aborted(target: Target) -> None:
-    """A hundred polls in one segment, of which the first waits; then the peer is gone."""
+    """A hundred polls in one segment, of which the first waits; then the peer is gone.
+
+    Servers on asyncio do not read until the first is answered, and so do not see the end before
+    ping_timeout.
+    """
     session = target.polling()
     connection = target.connect()
     connection.send(head(session) * 100)
     wait_for_polls(target)
     connection.reset()
-    if target.spec.sees_socket:
+    if target.spec.sees_socket and not target.spec.asyncio:
         target.reason(session.sid, "transport error")
 
 

@@ -13,6 +13,7 @@ from hostile.harness import Target, case, variants
 from wire import BINARY, PING, TEXT, frame
 
 FAMILY = "upgrades"
+LINES = 2  # the second where an upgrade is tried again too early
 PROBE, UPGRADE = wire.text_frame("2probe"), wire.text_frame("5")
 
 
@@ -89,6 +90,7 @@ WRONG = {
         for name in WRONG
     },
     websocket=True,
+    lines=LINES,
 )
 def wrong(target: Target, how: tuple[bytes, bool]) -> None:
     data, probed = how
@@ -106,6 +108,7 @@ def wrong(target: Target, how: tuple[bytes, bool]) -> None:
     {"at once": False, "after the probe": True},
     server="upgrade_timeout",
     websocket=True,
+    lines=LINES,
     limit=2.0,
 )
 def silence(target: Target, probed: bool) -> None:
@@ -115,7 +118,7 @@ def silence(target: Target, probed: bool) -> None:
     can_upgrade(session)
 
 
-@case(FAMILY, server="upgrade_timeout", websocket=True, limit=3.0)
+@case(FAMILY, server="upgrade_timeout", websocket=True, lines=LINES, limit=3.0)
 def probes_without_end(target: Target) -> None:
     """More probes do not buy more time."""
     session = target.polling()
@@ -131,7 +134,7 @@ def probes_without_end(target: Target) -> None:
     can_upgrade(session)
 
 
-@case(FAMILY, server="upgrade_timeout", websocket=True, limit=3.0)
+@case(FAMILY, server="upgrade_timeout", websocket=True, lines=LINES, limit=3.0)
 def answers_to_probes_unread(target: Target) -> None:
     """As many probes as go into the time, and their answers stay where they are."""
     session = target.polling()
@@ -142,7 +145,7 @@ def answers_to_probes_unread(target: Target) -> None:
     can_upgrade(session)
 
 
-@case(FAMILY, server="upgrade_timeout", websocket=True, limit=3.0)
+@case(FAMILY, server="upgrade_timeout", websocket=True, lines=LINES, limit=3.0)
 def one_byte_at_a_time(target: Target) -> None:
     """Nor do bytes: the time limit is for the whole upgrade."""
     session = target.polling()
@@ -157,7 +160,7 @@ def one_byte_at_a_time(target: Target) -> None:
     can_upgrade(session)
 
 
-@case(FAMILY, websocket=True)
+@case(FAMILY, websocket=True, lines=LINES)
 def parallel(target: Target) -> None:
     """Of fifty at once one is accepted, and goes on undisturbed."""
     session = target.polling()
@@ -186,6 +189,7 @@ def parallel(target: Target) -> None:
         for end in ("FIN", "RST")
     },
     websocket=True,
+    lines=LINES,
 )
 def abandoned(target: Target, how: tuple[str, bool]) -> None:
     end, probed = how
@@ -195,7 +199,7 @@ def abandoned(target: Target, how: tuple[str, bool]) -> None:
     can_upgrade(session)
 
 
-@case(FAMILY, websocket=True, limit=3.0)
+@case(FAMILY, websocket=True, lines=LINES, limit=3.0)
 def abandoned_again_and_again(target: Target) -> None:
     session = target.polling()
     for number in range(20):
@@ -255,7 +259,7 @@ def cut_off_at_every_byte_of_the_handshake(target: Target) -> None:
     can_upgrade(session)
 
 
-@case(FAMILY, websocket=True, limit=5.0)
+@case(FAMILY, websocket=True, lines=LINES, limit=5.0)
 def cut_off_at_every_byte_of_its_frames(target: Target) -> None:
     data = PROBE + UPGRADE
     for size in range(len(data) + 1):
@@ -271,7 +275,7 @@ def cut_off_at_every_byte_of_its_frames(target: Target) -> None:
             target.reason(session.sid, "transport close")
 
 
-@case(FAMILY, websocket=True)
+@case(FAMILY, websocket=True, lines=LINES)
 def everything_in_one_segment(target: Target) -> None:
     """The handshake, the probe, the upgrade, and its end."""
     session = target.polling()
@@ -286,7 +290,7 @@ def everything_in_one_segment(target: Target) -> None:
         assert target.server.messages(session.sid) == ["quiet"]
 
 
-@case(FAMILY, websocket=True)
+@case(FAMILY, websocket=True, lines=LINES)
 def the_session_ends_meanwhile(target: Target) -> None:
     session = target.polling()
     websocket = half_way(session, probed=True)
@@ -296,7 +300,7 @@ def the_session_ends_meanwhile(target: Target) -> None:
     target.reason(session.sid, "client disconnect")
 
 
-@case(FAMILY, websocket=True)
+@case(FAMILY, websocket=True, lines=LINES)
 def upgraded_while_it_posts(target: Target) -> None:
     """The body of a POST that began before the upgrade ends behind it."""
     session = target.polling()
@@ -316,6 +320,7 @@ def upgraded_while_it_posts(target: Target) -> None:
     {"pings": frame(PING, b"x" * 125), "fragments": b""},
     server="upgrade_timeout",
     websocket=True,
+    lines=LINES,
     limit=3.0,
 )
 def flooded(target: Target, data: bytes) -> None:
