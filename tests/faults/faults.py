@@ -68,9 +68,14 @@ class Cable:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._is_cut = True
-            for sock in (self._listener, *self._ends):
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread
+            for sock in self._ends:
                 with contextlib.suppress(OSError):
-                    sock.shutdown(socket.SHUT_RDWR)
+                    sock.shutdown(socket.SHUT_RD)
+                    # A reset, since a FIN waits for acknowledgements, which are dropped.
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            for sock in (self._listener, *self._ends):
                 sock.close()
 
     def cut(self) -> None:
