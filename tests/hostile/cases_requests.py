@@ -14,17 +14,30 @@ LONG = 3500  # characters: more than anybody needs, less than what any server ta
 CROSS_SITE = {"Sec-Fetch-Site": "cross-site"}
 
 
-def refusal(
-    target: Target, query: wire.Query | str, headers: wire.Headers | None = None
-) -> wire.Response:
-    """The HTTP answer to a WebSocket handshake."""
+def refused_websocket(
+    target: Target,
+    query: wire.Query | str,
+    code: int | None,
+    message: str | None = None,
+    headers: wire.Headers | None = None,
+) -> None:
+    """A WebSocket handshake gets a refusal, or none if the web server takes such a request for bad.
+
+    Where that server has sent its 101 before anybody is asked, the WebSocket is closed at once.
+    """
     # Without a query of its own, the endpoint's path is sent as it is.
     endpoint = wire.Endpoint(target.address, target.target(query))
     try:
-        wire.WebSocket(endpoint, {}, headers)
+        websocket = wire.WebSocket(endpoint, {}, headers)
     except wire.Refused as refused:
-        return refused.response
-    raise AssertionError("a WebSocket was opened")
+        is_ours = target.spec.refusal and refused.response.status == 400
+        target.refused(refused.response, code if is_ours else None, message)
+        return
+    except (EOFError, ConnectionResetError):
+        return
+    assert not target.spec.refuses, "a WebSocket was opened"
+    rest = websocket.read_to_eof()
+    assert rest[:1] in (b"", b"\x88"), rest
 
 
 # The query
@@ -182,8 +195,7 @@ def unknown(target: Target, sid: str) -> None:
 @variants("sid", SIDS, websocket=True)
 def unknown_on_a_websocket(target: Target, sid: str) -> None:
     query = f"EIO=4&transport=websocket&sid={sid}"
-    response = refusal(target, query)
-    target.refused(response, 1 if target.spec.refusal else None)
+    refused_websocket(target, query, 1)
 
 
 @case("sid")
@@ -232,8 +244,7 @@ def closed(target: Target) -> None:
 def closed_on_a_websocket(target: Target) -> None:
     session = target.polling()
     session.send("1")
-    response = refusal(target, websocket_query(session.sid))
-    target.refused(response, 1 if target.spec.refusal else None)
+    refused_websocket(target, websocket_query(session.sid), 1)
 
 
 @case("sid", limit=2.0)
@@ -265,8 +276,7 @@ def of_a_websocket(target: Target) -> None:
 @case("sid", websocket=True)
 def of_a_websocket_on_a_second_one(target: Target) -> None:
     websocket = target.websocket()
-    response = refusal(target, websocket_query(websocket.sid))
-    target.refused(response, 3 if target.spec.refusal else None)
+    refused_websocket(target, websocket_query(websocket.sid), 3)
     websocket.send_text("4hello")
     assert websocket.receive() == "4hello"
 
@@ -534,11 +544,7 @@ def foreign(target: Target, form: str) -> None:
 def foreign_on_a_websocket(target: Target, form: str) -> None:
     headers = {**websocket_headers(), "Origin": _origin(target, form)}
     before = target.server.rig.control("sids")
-    try:
-        response = refusal(target, websocket_query(), headers)
-    except (EOFError, ConnectionResetError):
-        return
-    target.refused(response)
+    refused_websocket(target, websocket_query(), None, headers=headers)
     assert target.server.rig.control("sids") == before
 
 

@@ -67,6 +67,13 @@ KNOWN: tuple[Known, ...] = (
         "it waits 2 s for a client to close a connection, and serves nobody new meanwhile",
     ),
     Known(
+        ("daphne",),
+        "origin.foreign on a websocket: other scheme",
+        WRONG,
+        "was opened",
+        "it does not say whether a WebSocket came over TLS, so http and https count as one",
+    ),
+    Known(
         ("django",),
         "*",
         LOG,
