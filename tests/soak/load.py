@@ -24,7 +24,6 @@ from typing import Any
 import wire
 
 LIFE = 60.0  # seconds that a client may take beyond its own pauses
-PATIENCE = 30.0  # seconds that opening a connection may take
 REUSE = 0.5  # seconds after which a server may be about to close a connection it was done with
 MOST = 300_000  # bytes of a message
 READ_LIMIT = 2**20
@@ -375,8 +374,9 @@ class Client:
         return f"/soak/?EIO=4&transport={transport}&client={self.number}{sid}"
 
     async def open(self) -> Connection:
+        # No wait_for: before Python 3.12 a task that is cancelled in one may go on.
         opening = asyncio.open_connection(*self.load.address, limit=READ_LIMIT)
-        connection = Connection(*await asyncio.wait_for(opening, PATIENCE))
+        connection = Connection(*await opening)
         self.connections = [one for one in self.connections if not one.writer.is_closing()]
         self.connections.append(connection)
         return connection
