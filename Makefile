@@ -74,11 +74,11 @@ faults: system $(VENV)/.installed-test
 stress: system $(VENV)/.installed-test
 	$(bin)/python tests/stress/run_stress.py $(ARGS)
 
-# Without what needs a hub, and without the tests that read the memory of a process: they know the
+# Without what needs greenlets, and the tests that read the memory of a process: they know the
 # allocator of a CPython with the GIL.
 free-threaded: $(without_gil)/.installed
 	PYTHON_GIL=0 $(call pytest,$(without_gil)/bin/python) --rig threading --rig gunicorn-gthread \
-	    -k 'not in_a_hub and not memory_comes_back' tests/contract tests/stress/free_threaded.py \
+	    -k 'not in_a_hub and not memory_comes_back and not ends_disconnects' tests/contract tests/stress/free_threaded.py \
 	    tests/stress/test_schedules.py tests/test_threading_driver.py tests/test_server.py tests/test_socket.py
 	PYTHON_GIL=0 $(without_gil)/bin/python tests/stress/run_stress.py --threads $(ARGS)
 

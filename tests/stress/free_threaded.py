@@ -1,4 +1,4 @@
-"""Only without the GIL: that it stays off. `make free-threaded` names this file, nobody else does."""
+"""Only without the GIL: that it stays off. `make free-threaded` names this file."""
 
 import subprocess
 import sys
