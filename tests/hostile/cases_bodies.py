@@ -119,7 +119,8 @@ def less_than_declared(target: Target) -> None:
     connection = start(target, session.sid, {"Content-Length": "100"}, b"4quiet")
     assert not connection.has_input(0.1)
     connection.close()
-    target.reason(session.sid, TRANSPORT)
+    if target.spec.streams_bodies:  # else the application never hears of it
+        target.reason(session.sid, TRANSPORT)
     if not target.is_floor:
         assert target.server.messages(session.sid) == []
 
@@ -130,7 +131,8 @@ def less_than_declared_and_a_reset(target: Target) -> None:
     connection = start(target, session.sid, {"Content-Length": "100"}, b"4quiet")
     assert not connection.has_input(0.1)
     connection.reset()
-    target.reason(session.sid, TRANSPORT)
+    if target.spec.streams_bodies:
+        target.reason(session.sid, TRANSPORT)
 
 
 @case("length", floor=True)
@@ -239,7 +241,8 @@ def broken(target: Target, body: bytes) -> None:
     assert response is None or response.status < 500 or response.status == 501, response
     if not target.is_floor:
         # Where the server forgives, a message may arrive; never a part of what was not one.
-        assert target.server.messages(session.sid) in ([], ["x"], ["quiet1"])
+        messages = target.server.messages(session.sid)
+        assert messages in ([], ["x"], ["quiet1"]), messages
 
 
 @variants("chunks", ["gzip, chunked", "chunked, chunked", "identity", "xchunked", "\x0bchunked"])
@@ -262,7 +265,7 @@ def refused_where_nobody_decodes_them(target: Target) -> None:
     target.alive(session)
 
 
-@case("chunks", limit=3.0, needs=("chunked",))
+@case("chunks", limit=3.0, needs=("chunked", "streams_bodies"))
 def without_end(target: Target) -> Outcome:
     """Refused as soon as there are more bytes than a body may have."""
     session = target.polling()
@@ -276,7 +279,7 @@ def without_end(target: Target) -> Outcome:
     return Outcome(max(0.0, time.monotonic() - began - 1.5))
 
 
-@case("chunks", limit=3.0, needs=("chunked",))
+@case("chunks", limit=4.0, needs=("chunked",))
 def of_one_byte(target: Target) -> None:
     """A body of 50,000 chunks arrives."""
     session = target.polling()

@@ -67,6 +67,13 @@ KNOWN: tuple[Known, ...] = (
         "it waits 2 s for a client to close a connection, and serves nobody new meanwhile",
     ),
     Known(
+        ("granian",),
+        "chunks.broken: *",
+        WRONG,
+        r"\['",
+        "a chunked body that breaks off looks whole to a WSGI application",
+    ),
+    Known(
         ("daphne",),
         "origin.foreign on a websocket: other scheme",
         WRONG,
