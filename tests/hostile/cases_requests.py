@@ -220,7 +220,7 @@ SPELLINGS = {
     "cut": lambda sid: sid[:-1],
     "doubled": "{0}{0}".format,
     "dot": "{}.".format,
-    "quoted": '"{}"'.format,
+    "quoted": "%22{}%22".format,
     "full width": lambda sid: "".join(f"%EF%BC%{ord(c) + 0x60:02X}" for c in "ABC") + sid[3:],
 }
 

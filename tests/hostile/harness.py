@@ -528,8 +528,9 @@ def _check_statuses(each: Case, responses: list[wire.Response]) -> None:
 def _check_log(lines: list[str], ours: int, theirs: int) -> tuple[str, str] | None:
     """What is wrong with what a server wrote: too many lines, or what is in them."""
     shown = json.dumps(lines)[:500]
-    if any(line.startswith("Traceback") for line in lines):
-        return LOG, f"a traceback: {shown}"
+    for number, line in enumerate(lines):
+        if line.startswith("Traceback"):
+            return LOG, f"a traceback: {json.dumps(lines[number:])[:500]}"
     found = sum(OUR_LINE.match(line) is not None for line in lines)
     if found > ours or len(lines) - found > theirs:
         return LOG, f"{len(lines)} lines: {shown}"

@@ -120,7 +120,7 @@ KNOWN: tuple[Known, ...] = (
         PYWSGI,
         "*",
         LOG,
-        r"a traceback: .*gevent/pywsgi\.py",
+        r"gevent/pywsgi\.py",
         "a client that leaves within a request, and too many headers, are a traceback in its log",
     ),
     Known(

@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from collections import Counter
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -32,7 +33,7 @@ from hostile.harness import (
     Result,
     Runner,
 )
-from hostile.known import KNOWN, known, outdated
+from hostile.known import KNOWN, Known, known, outdated
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "build" / "hostile"
@@ -99,10 +100,23 @@ def row(name: str, results: list[Result]) -> str:
 
 def known_rows() -> list[str]:
     """What the servers do wrong by themselves."""
-    lines = []
-    for each in KNOWN:
-        lines.append(f"| {', '.join(each.rigs)} | `{each.cases}` | {each.kind} | {each.why} |")
-    return lines
+    return [
+        f"| {', '.join(each.rigs)} | `{each.cases}` | {each.kind} | {each.why} | {without_us(each)} |"
+        for each in KNOWN
+    ]
+
+
+def without_us(entry: Known) -> str:
+    """What became of the cases of an entry on plain echoes."""
+    played = [
+        result
+        for name in entry.rigs
+        for result in read(name, floor=True) or ()
+        if fnmatchcase(result.case, entry.cases)
+    ]
+    if any(result.kind == entry.kind for result in played):
+        return "the same"
+    return "passes" if played and entry.cases != "*" else "-"
 
 
 def floor_rows() -> list[str]:
@@ -133,7 +147,9 @@ def write_page() -> bool:
         *("", "The families:", "", "| family | cases |", "|---|---|"),
         *(f"| {family} | {len(cases)} |" for family, cases in FAMILIES.items()),
         *("", "What web servers do wrong by themselves:", ""),
-        *("| server | cases | kind | what it is |", "|---|---|---|---|", *known_rows()),
+        "| server | cases | kind | what it is | without us |",
+        "|---|---|---|---|---|",
+        *known_rows(),
         *("", "Plain echoes under the same servers:", ""),
         *("| server | cases | failed |", "|---|---|---|", *floor_rows(), ""),
     ]
