@@ -251,11 +251,16 @@ class WebSocket(FrameWebSocket):
 
     async def _wait(self) -> None:
         try:
-            data = await self._stream.read_bytes(READ_SIZE, partial=True)
+            reading: Any = self._stream.read_bytes(READ_SIZE, partial=True)
+            came_at_once = reading.done()
+            data = await reading
         except StreamClosedError:
             self.feed_eof()
-        else:
-            self.feed(data)
+            return
+        self.feed(data)
+        if came_at_once:
+            # Nothing else would run as long as a peer sends faster than this reads.
+            await asyncio.sleep(0)
 
 
 driver = AsyncDriver(

@@ -1176,8 +1176,9 @@ def test_the_library_is_started_for_unusual_frames_only() -> None:
     protocol = WebSocketProtocol(200_000)
     data = client_frame(b"x") + client_frame(b"x" * 1000) + client_frame(b"x" * 100_000)
     assert len(receive_cut(protocol, data, range(0, len(data), 1000))) == 3
+    protocol.receive(client_frame(opcode=PING) + client_frame(opcode=PONG))
     assert protocol._library is None
-    protocol.receive(client_frame(opcode=PING))
+    protocol.receive(client_frame(b"x", fin=False))
     library = cast(Any, protocol._library)
     assert not library.logger.isEnabledFor(logging.CRITICAL)
 
