@@ -219,6 +219,8 @@ class Target:
         """A refusal: ours with that code, or with None anybody's."""
         if self.is_floor:
             return
+        if response.status == 403 and not self.spec.refusal:
+            return  # all that such a server says of a WebSocket
         assert 400 <= response.status < 500 or response.status in (501, 505), response
         if code is not None:
             assert response.status == 400, response
