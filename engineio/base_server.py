@@ -5,6 +5,7 @@ import os
 import secrets
 import time
 import warnings
+import weakref
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterable
 from itertools import count
@@ -106,8 +107,6 @@ class BaseServer(Events, Settings):
         self.log_message_keys: set[str] = set()
         self.handlers = {}
         self.start_service_task = True if monitor_clients is None else monitor_clients
-        self.service_task_handle: Any = None
-        self.service_task_event: Any = None
         self.manager: Any = kwargs.pop("client_manager", None) or Manager()
         self._arity = {}
         self._openings: dict[int, tuple[Any, dict[str, Any], str]] = {}
@@ -115,13 +114,27 @@ class BaseServer(Events, Settings):
         # Nothing depends on an automatic choice yet, so the first request may still change it.
         self._mode_is_open = async_mode is None
         self._use(*choose(async_mode, self.async_modes()))
+        self._begin()
+        _servers.add(self)
+        unknown = sorted(set(kwargs) - PASSED_BY_OTHERS)
+        if unknown:
+            warnings.warn(f"ignored unknown options: {', '.join(unknown)}", stacklevel=2)
+
+    def _begin(self) -> None:
+        """Have no clients, and nothing that runs."""
+        self.service_task_handle: Any = None
+        self.service_task_event: Any = None
         self.heartbeat = Heartbeat(self.driver.lock())
         self.admission = Admission(self.driver.lock())
         self.bodies = Bodies(self._stop_reading, self.driver.lock())
         self._set_up()
-        unknown = sorted(set(kwargs) - PASSED_BY_OTHERS)
-        if unknown:
-            warnings.warn(f"ignored unknown options: {', '.join(unknown)}", stacklevel=2)
+
+    def _leave_to_parent(self) -> None:
+        """Begin anew in a process that was forked: clients and threads are the parent's."""
+        for socket in self.manager.all():
+            socket.disown()
+            self.manager.remove(socket.sid)
+        self._begin()  # whoever held a lock at that moment does not exist here
 
     def _set_up(self) -> None:
         """Give a kind of server what it keeps besides."""
@@ -397,6 +410,18 @@ class BaseServer(Events, Settings):
         self.logger.info(
             "%s: %s packet %s data %s", sid, what, wire.packet_names[packet_type], shown
         )
+
+
+_servers: weakref.WeakSet[BaseServer] = weakref.WeakSet()
+
+
+def _leave_to_parent() -> None:
+    for server in list(_servers):
+        server._leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _describe(request: Request) -> str:

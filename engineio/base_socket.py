@@ -132,9 +132,6 @@ class BaseSocket(Inbox, Session):
         """Be over without a word, in a process that was forked: the client is the parent's."""
         self.life = Life.CLOSED
         self._stream = None
-        for websocket in (self.ws, self._probing):
-            if websocket is not None:
-                websocket.stream.disown()
 
     def _wake(self) -> None:
         with self.lock:

@@ -1,7 +1,6 @@
 """The synchronous server."""
 
 import logging
-import os
 import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
@@ -10,13 +9,11 @@ from typing import Any
 
 from engineio import packet as wire
 from engineio import response
-from engineio.admission import Admission
 from engineio.base_server import BaseServer
 from engineio.base_server import default_logger as default_logger
 from engineio.base_socket import BadLengthError
 from engineio.driver import SYNC_MODES, Driver, Loop, load
 from engineio.exceptions import ContentTooLongError, DriverError, ProtocolError
-from engineio.heartbeat import Heartbeat
 from engineio.packet import Packet
 from engineio.request import (
     BAD_REQUEST,
@@ -101,18 +98,6 @@ class Server(BaseServer):
         self._service: Any = None
         self._service_over: Any = None
         self._fitting: set[type | None] = set()
-        _servers.add(self)
-
-    def _leave_to_parent(self) -> None:
-        """Have no clients and no threads: in a process that was forked they are the parent's."""
-        for socket in self.manager.all():
-            socket.disown()
-            self.manager.remove(socket.sid)
-        # Whoever held a lock at that moment does not exist here.
-        self.heartbeat = Heartbeat(self.driver.lock())
-        self.admission = Admission(self.driver.lock())
-        self.service_task_handle = self.service_task_event = None
-        self._set_up()
 
     def async_modes(self) -> list[str]:
         """Return the modes of this kind of server, in the order they are tried."""
@@ -472,18 +457,6 @@ class Server(BaseServer):
                 socket.end(self.reason.PING_TIMEOUT)
         elif beat is not None:
             socket.wake_at(beat)
-
-
-_servers: weakref.WeakSet[Server] = weakref.WeakSet()
-
-
-def _leave_to_parent() -> None:
-    for server in list(_servers):
-        server._leave_to_parent()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_leave_to_parent)
 
 
 def _shutdown_later(server: Server) -> Callable[[], None]:

@@ -74,6 +74,13 @@ class Socket(Reader, BaseSocket):
         if self._claim_close(abort, reason):
             self._finish(say_goodbye=not abort)
 
+    def disown(self) -> None:
+        """Be over without a word, in a process that was forked; a hub may run here as well."""
+        super().disown()
+        for websocket in (self.ws, self._probing):
+            if websocket is not None:
+                websocket.stream.disown()
+
     def accept(self) -> None:
         """Let the client in, after its connect handler has."""
         self._begin(self.open())

@@ -156,5 +156,39 @@ def multiprocessing_server(mode: str) -> None:
     sys.exit(STATUS)
 
 
+def forked_async_server() -> None:
+    """The event loop stays the parent's; the child may have one of its own."""
+    import aiohttp.web
+
+    eio = engineio.AsyncServer(async_mode="aiohttp", ping_interval=0.2, ping_timeout=5)
+
+    @eio.on("message")
+    async def message(sid: str, data: Any) -> None:
+        await eio.send(sid, f"{os.getpid()}:{data}")
+
+    async def main() -> None:
+        app = aiohttp.web.Application()
+        eio.attach(app)
+        runner = aiohttp.web.AppRunner(app)
+        await runner.setup()
+        await aiohttp.web.TCPSite(runner, "127.0.0.1", 0).start()
+        say(os.getpid(), runner.addresses[0][1])
+        await asyncio.to_thread(sys.stdin.readline)
+        child = os.fork()
+        if not child:
+            if not eio.sids:
+                asyncio.run(eio.broadcast("to nobody"))
+                os._exit(STATUS)
+            os._exit(1)
+        _, status = os.waitpid(child, 0)
+        say("child ended", os.waitstatus_to_exitcode(status))
+        await asyncio.to_thread(sys.stdin.readline)
+        await eio.shutdown()
+        await runner.cleanup()
+
+    asyncio.run(main())
+    sys.exit(STATUS)
+
+
 if __name__ == "__main__":
     globals()[sys.argv[1]](*sys.argv[2:])

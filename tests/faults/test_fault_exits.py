@@ -184,6 +184,25 @@ def test_a_server_is_forked_by_multiprocessing(mode: str) -> None:
     wire.close_all()
 
 
+def test_a_server_of_asyncio_is_forked() -> None:
+    """Nothing that the child sends goes out over the parent's connections."""
+    with contextlib.ExitStack() as stack:
+        program = stack.enter_context(Program("", "forked_async_server"))
+        pid, port = program.line()
+        endpoint = wire.Endpoint(("127.0.0.1", int(port)))
+        old = stack.enter_context(Talker(wire.EngineWebSocket(endpoint)))
+        old.wait_pings(1)
+        program.go_on()
+        assert program.line() == ["child", "ended", str(STATUS)]
+        old.wait_pings(len(old.pings) + 2)
+        old.send("still here")
+        old.wait(f"{pid}:still here")
+        assert len(old.messages) == 1
+        program.go_on()
+        program.end()
+    wire.close_all()
+
+
 @pytest.mark.parametrize("name", ["gunicorn-gthread", "gunicorn-gevent", "gunicorn-eventlet"])
 def test_a_worker_of_a_preloaded_application_is_killed(name: str) -> None:
     """The Server is made before gunicorn forks; the next worker has one that nobody has used."""
