@@ -25,6 +25,8 @@ from ._asyncio import (
 READ_AHEAD = 1 << 18
 # What is compressed may be a thousand times its size, so it is taken in parts of this many.
 COMPRESSED_PART = 2048
+# What is taken before it is the others' turn: as pings of six bytes, this is much work.
+LARGEST_PART = 1 << 16
 
 Environ = dict[str, Any]
 
@@ -123,6 +125,7 @@ class FrameWebSocket(AsyncWebSocket):
         self._messages: list[Message] = []
         self._fed = 0
         self._not_fed = b""
+        self._feeds_soon = False
         self._is_paused = False
         self._is_lost = False
         self._has_failed = False
@@ -187,15 +190,34 @@ class FrameWebSocket(AsyncWebSocket):
 
     def feed(self, data: bytes) -> None:
         """Take bytes of the peer."""
-        if not self.is_compressed:
+        part = COMPRESSED_PART if self.is_compressed else LARGEST_PART
+        if len(data) <= part and not self._not_fed:
             self._feed(data)
             return
         data = self._not_fed + data
         position = 0
-        while position < len(data) and self._fed <= READ_AHEAD:
-            self._feed(data[position : position + COMPRESSED_PART])
-            position += COMPRESSED_PART
+        while position < min(len(data), LARGEST_PART) and self._fed <= READ_AHEAD:
+            end = position + max(part, self.protocol.wants)
+            self._feed(data[position:end])
+            position = end
         self._not_fed = data[position:]
+        if self._not_fed:
+            if not self._is_paused:
+                self._is_paused = True
+                self._transport.pause_reading()
+            if self._fed <= READ_AHEAD:
+                self._feed_soon()
+
+    def _feed_soon(self) -> None:
+        if not self._feeds_soon:
+            self._feeds_soon = True
+            self._loop.loop.call_soon(self._feed_rest)
+
+    def _feed_rest(self) -> None:
+        self._feeds_soon = False
+        self.feed(b"")
+        if self._is_paused and not self._not_fed and self._fed <= READ_AHEAD:
+            self._resume()
 
     def _feed(self, data: bytes) -> None:
         protocol = self.protocol
@@ -243,15 +265,10 @@ class FrameWebSocket(AsyncWebSocket):
         messages, self._messages = self._messages, []
         self.size, self._fed = self._fed, 0
         if self._not_fed:
-            self._loop.loop.call_soon(self._feed_rest)  # others come first
+            self._feed_soon()
         elif self._is_paused:
             self._resume()
         return messages
-
-    def _feed_rest(self) -> None:
-        self.feed(b"")
-        if self._is_paused and not self._not_fed and self._fed <= READ_AHEAD:
-            self._resume()
 
     def _resume(self) -> None:
         self._is_paused = False
@@ -328,12 +345,12 @@ class FrameWebSocket(AsyncWebSocket):
             return
         self.stream.flush()
         transport = self._transport
-        if self._is_paused:
+        self._fed = 0
+        if self._not_fed:
+            self._feed_soon()  # for the close frame that may be there
+        elif self._is_paused:
             self._is_paused = False
             transport.resume_reading()
-        if self._not_fed:
-            self._fed = 0
-            self.feed(b"")  # for the close frame that may be there
         if self.protocol.closed_by_peer:
             self._hang_up()
         elif (self.was_violated or self._has_failed) and transport.can_write_eof():

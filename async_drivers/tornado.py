@@ -250,6 +250,10 @@ class WebSocket(FrameWebSocket):
         return transport
 
     async def _wait(self) -> None:
+        if self._not_fed:
+            self.feed(b"")
+            await asyncio.sleep(0)
+            return
         try:
             reading: Any = self._stream.read_bytes(READ_SIZE, partial=True)
             came_at_once = reading.done()

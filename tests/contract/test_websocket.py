@@ -346,6 +346,18 @@ def test_deflate(rig: rigs.Rig) -> None:
 
 
 @pytest.mark.rig("own_deflate")
+def test_much_that_is_little_when_compressed(rig: rigs.Rig) -> None:
+    """The server takes it in parts, and comes to all of them when nothing more is sent."""
+    websocket = deflate_websocket(rig.server("deflate"))
+    decompressor = zlib.decompressobj(wbits=-15)
+    inflate(decompressor, websocket.read_frame())
+    text = b"4" + b"x" * 200_000
+    websocket.send(frame(TEXT, wire.deflated(text), rsv=4) * 40)
+    for _ in range(40):
+        assert inflate(decompressor, websocket.read_frame()) == text
+
+
+@pytest.mark.rig("own_deflate")
 def test_deflate_bomb(rig: rigs.Rig) -> None:
     server = rig.server("deflate")
     websocket = deflate_websocket(server)
