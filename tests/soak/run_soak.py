@@ -11,6 +11,7 @@ import argparse
 import json
 import queue
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -394,6 +395,7 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
 
 def main() -> int:
     given = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # servers and clients end too then
     raise_file_limit()
     options = Options(
         clients=given.clients,
@@ -402,6 +404,8 @@ def main() -> int:
         seconds=given.seconds,
         seed=given.seed,
         processes=given.processes,
+        # So many that all are there at once may have to wait for each other.
+        ping_timeout=max(Options.ping_timeout, given.clients / 100),
     )
     RESULTS.mkdir(parents=True, exist_ok=True)
     results: list[Result] = []
