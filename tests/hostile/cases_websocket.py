@@ -344,7 +344,9 @@ def method(target: Target, name: str) -> None:
         assert preflight or 400 <= answer.status < 500 or answer.status == 501, answer
 
 
-@variants(HANDSHAKES, ("HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9.9", "HTTP/1", "http/1.1", ""))
+@variants(
+    HANDSHAKES, ("HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9.9", "HTTP/1", "http/1.1", ""), lines=2
+)
 def version(target: Target, text: str) -> None:
     """Refused or accepted as HTTP/1.1, but answered, and nothing is left."""
     path = target.target(wire.websocket_query())
@@ -416,16 +418,20 @@ def frames_before_the_answer(target: Target) -> None:
 
 
 FLOODS_OF = {
+    "Engine.IO pongs": wire.text_frame("3"),
+    "quiet messages": wire.text_frame("4quiet"),
+}
+# What other code than ours reads is that code's to bound.
+OUR_FLOODS = {
     "pings": frame(PING, b"x" * 125),
     "empty pings": frame(PING),
     "pongs": frame(PONG, b"x" * 125),
     "empty messages": frame(BINARY),
-    "Engine.IO pongs": wire.text_frame("3"),
     "upgrade packets": wire.text_frame("5"),
-    "quiet messages": wire.text_frame("4quiet"),
 }
 
 
+@variants(FLOODS, OUR_FLOODS, websocket=True, needs=("own_frames",), limit=2.0)
 @variants(FLOODS, FLOODS_OF, websocket=True, limit=2.0)
 def flood(target: Target, data: bytes) -> Outcome:
     """As many as go into half a second, by somebody who reads nothing; others do not wait."""
@@ -454,15 +460,20 @@ def pongs_never_read(target: Target) -> None:
     target.reason(sid, "transport close")
 
 
-@variants(FLOODS, {"empty": b"", "of one byte": b"x"}, websocket=True, limit=4.0)
+@variants(
+    FLOODS,
+    {"empty": b"", "of one byte": b"x"},
+    websocket=True,
+    needs=("own_frames",),
+    limit=4.0,
+)
 def fragments(target: Target, data: bytes) -> None:
     """Of one message, as many as go into half a second."""
     websocket = target.websocket()
     with bounded(target):
         websocket.send(frame(TEXT, b"4quiet", fin=False))
         websocket.pour(frame(0, data, fin=False) * 1000, POUR)
-    if target.spec.own_frames:
-        target.closed(websocket, 1008, 1009)
+    target.closed(websocket, 1008, 1009)
     websocket.reset()
     reason(target, websocket)
     assert target.server.messages(websocket.sid) == []

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hostile.harness import CRASH, HANG, LOG, WRONG, Result
+from hostile.harness import CRASH, HANG, LEAK, LOG, WRONG, Result
 
 
 class Known(NamedTuple):
@@ -38,6 +38,55 @@ GUNICORNS = ("gunicorn-gthread", "gunicorn-gevent", "gunicorn-eventlet", *OLD_GU
 EVENTLET = ("eventlet",)
 
 KNOWN: tuple[Known, ...] = (
+    Known(
+        ("threading", "wsgiref", "django", *EVENTLET, *PYWSGI),
+        "polls.*",
+        WRONG,
+        "Session ID unknown",
+        "a head that breaks off counts as whole, so the poll in it is aborted",
+    ),
+    Known(
+        EVENTLET,
+        "*",
+        LEAK,
+        "^{'fds'",
+        "a connection that was reset is left to the garbage collector",
+    ),
+    Known(
+        UWSGI,
+        "polls.*",
+        LOG,
+        r"uwsgi_response_write|uwsgi-body-read",
+        "a line or two for each client that leaves too early",
+    ),
+    Known(
+        ("sanic",),
+        "*",
+        LOG,
+        "body not consumed",
+        "two lines for a request with a body that nobody asked for",
+    ),
+    Known(
+        ("uvicorn",),
+        "*",
+        LOG,
+        r"Invalid UTF-8 sequence",
+        "text that is not UTF-8 is a traceback in its log",
+    ),
+    Known(
+        ("uvicorn",),
+        "websocket handshakes.*",
+        HANG,
+        "timed out",
+        "a WebSocket handshake with a body, or with a head of 400 KB, has no answer",
+    ),
+    Known(
+        ("granian-asgi",),
+        "websocket handshakes.*",
+        WRONG,
+        "status=101",
+        "it accepts WebSocket handshakes with any method and key",
+    ),
     Known(
         UWSGI,
         "log.in the method: line feed",
@@ -72,6 +121,20 @@ KNOWN: tuple[Known, ...] = (
         WRONG,
         r"\['",
         "a chunked body that breaks off looks whole to a WSGI application",
+    ),
+    Known(
+        ("threading", "wsgiref", "django", *EVENTLET, *PYWSGI),
+        "polls.*",
+        WRONG,
+        "status=400",
+        "headers that break off are taken for complete, and the request is answered",
+    ),
+    Known(
+        ("daphne",),
+        "length.*",
+        HANG,
+        "timed out",
+        "it takes any number for a Content-Length, and waits for the body before it asks anybody",
     ),
     Known(
         ("daphne",),
