@@ -197,7 +197,7 @@ AIOHTTP_LOG = (
 
 _ALL = [
     launched("threading", "threading", "werkzeug", keep_alive=False, litters=True),
-    launched("eventlet", "eventlet", "eventlet"),
+    launched("eventlet", "eventlet", "eventlet", litters=True),
     launched("gevent", "gevent", "gevent", log=PYWSGI_LOG),
     uwsgi("gevent_uwsgi", "--http-socket", "127.0.0.1:0"),
     uwsgi("gevent_uwsgi-http", "--http", "127.0.0.1:{port}", "--http-websockets"),

@@ -351,7 +351,7 @@ def head_is_answered_without_a_body(target: Target) -> None:
     connection.send(head + wire.request_bytes("GET", target.target(OPEN)))
     assert connection.read_response("HEAD").status == 400
     # Some servers end the connection with a bad request.
-    if connection.has_input(1.0):
+    if connection.has_input(0.4):
         try:
             assert connection.read_response().status == 200
         except EOFError as error:
