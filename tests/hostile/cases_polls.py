@@ -85,7 +85,7 @@ def a_poll_in_each_spelling(target: Target) -> None:
     target.reason(session.sid, "transport error")
 
 
-@case(FAMILY)
+@case(FAMILY, needs=("streams_bodies",))
 def two_posts(target: Target) -> None:
     session = target.polling()
     first = session.start_post(100)
@@ -148,6 +148,7 @@ def posts_cut_off_at_every_byte(target: Target, end: Callable[[wire.Stream], Non
     FAMILY,
     {f"{size} bytes of 100, {end}": (size, end) for size in (0, 1, 50, 99) for end in ENDS},
     limit=3.0,
+    needs=("streams_bodies",),
 )
 def aborted_body(target: Target, how: tuple[int, str]) -> None:
     size, end = how

@@ -110,7 +110,7 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         ("gunicorn-gthread",),
-        "headers.who does not hang up",
+        "*",
         HANG,
         "took 2",
         "it waits 2 s for a client to close a connection, and serves nobody new meanwhile",
@@ -149,13 +149,6 @@ KNOWN: tuple[Known, ...] = (
         WRONG,
         "MB more",
         "it keeps answers to pings for a client that does not read, as many as come",
-    ),
-    Known(
-        ("waitress",),
-        "polls.*",
-        WRONG,
-        "no .'disconnect'|never became true",
-        "an application never hears of a body that does not come to its end",
     ),
     Known(
         ("waitress",),
