@@ -81,6 +81,13 @@ KNOWN: tuple[Known, ...] = (
         "a WebSocket handshake with a body, or with a head of 400 KB, has no answer",
     ),
     Known(
+        ("hypercorn",),
+        "polls.pipelined and aborted",
+        LOG,
+        r"socket\.send\(\) raised",
+        "a line for each answer to requests of a client that has gone",
+    ),
+    Known(
         ("granian-asgi",),
         "websocket handshakes.*",
         WRONG,
