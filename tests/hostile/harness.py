@@ -332,6 +332,7 @@ class Runner:
     rig: rigs.Rig
     is_floor: bool = False
     tell: Callable[[Result], None] = lambda result: None
+    _cases: list[Case] = field(default_factory=list)
     _witness: Witness | None = None
     _baseline: dict[str, int] = field(default_factory=dict)
     _pid: int = 0
@@ -341,7 +342,8 @@ class Runner:
         """Play the cases of one family; with several rounds, its memory is looked at too."""
         cases = [each for each in cases if each.applies(self.rig.spec, self.is_floor)]
         results = []
-        self._prepare(cases)
+        self._cases = cases
+        self._prepare()
         try:
             for each in cases:
                 results.append(self._play_one(each))
@@ -367,7 +369,7 @@ class Runner:
             found = self._clean_up(each)
         except (OSError, EOFError, AssertionError) as error:
             said = self.rig.log()[-300:]
-            self._restart([each])
+            self._restart()
             return Result(each.key, CRASH, f"the server is gone: {error!r}; {said}", seconds)
         kind, note = problem or found or ("", "")
         return Result(each.key, kind, note, seconds)
@@ -403,7 +405,7 @@ class Runner:
         except (AssertionError, OSError, EOFError) as error:
             assert self.rig.is_running, "it has ended"
             assert self.rig.control("pid") == self._pid, "the process has ended, there is another"
-            self._restart([each])
+            self._restart()
             return OTHERS, f"another client was disturbed: {error!r}"
         left = self._wait_until_clean()
         lines = self._log_lines()
@@ -457,7 +459,7 @@ class Runner:
                 self.rig.control("forget")
                 sizes.append(self.rig.control("memory"))
         except (OSError, EOFError, AssertionError, wire.Refused) as error:
-            self._restart(cases)
+            self._restart()
             return Result(key, CRASH, f"in a later round: {error!r}", 0.0)
         finally:
             self._log_lines()
@@ -475,11 +477,11 @@ class Runner:
         wire.close_all(self._witness.streams)
         self._end_sessions()
 
-    def _prepare(self, cases: Iterable[Case]) -> None:
+    def _prepare(self) -> None:
         """Start everything that stays, and take what is there then for what has to be there."""
         if not self.rig.is_running:
             self.rig.start()
-        for name in sorted({"engine.io", *(each.server for each in cases)}):
+        for name in sorted({"engine.io", *(each.server for each in self._cases)}):
             self.rig.server(name)
         if self.rig.spec.serves_files:  # in a thread, perhaps, which stays
             wire.request(self.rig.address, "GET", "/static/launch.py")
@@ -499,10 +501,10 @@ class Runner:
             time.sleep(0.03)
         return seen[-1]
 
-    def _restart(self, cases: Iterable[Case]) -> None:
+    def _restart(self) -> None:
         wire.close_all()
         self.rig.stop()
-        self._prepare(cases)
+        self._prepare()
 
     def _leave(self) -> None:
         if self._witness is not None:

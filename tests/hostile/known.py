@@ -46,13 +46,6 @@ KNOWN: tuple[Known, ...] = (
         "a head that breaks off counts as whole, so the poll in it is aborted",
     ),
     Known(
-        EVENTLET,
-        "*",
-        LEAK,
-        "^{'fds'",
-        "a connection that was reset is left to the garbage collector",
-    ),
-    Known(
         UWSGI,
         "polls.*",
         LOG,
@@ -119,7 +112,7 @@ KNOWN: tuple[Known, ...] = (
         ("gunicorn-gthread",),
         "*",
         HANG,
-        "took 2",
+        "took|timed out",
         "it waits 2 s for a client to close a connection, and serves nobody new meanwhile",
     ),
     Known(
@@ -142,13 +135,6 @@ KNOWN: tuple[Known, ...] = (
         WRONG,
         "no .'disconnect'",
         "the router goes on reading for a client that does not",
-    ),
-    Known(
-        ("granian-asgi",),
-        "websocket handshakes.*",
-        WRONG,
-        "status=101",
-        "it takes a key of any length, and any method",
     ),
     Known(
         ("granian-asgi",),
@@ -177,13 +163,6 @@ KNOWN: tuple[Known, ...] = (
         WRONG,
         r"\['",
         "a chunked body that breaks off looks whole to a WSGI application",
-    ),
-    Known(
-        ("threading", "wsgiref", "django", *EVENTLET, *PYWSGI),
-        "polls.*",
-        WRONG,
-        "status=400",
-        "headers that break off are taken for complete, and the request is answered",
     ),
     Known(
         ("daphne",),
