@@ -134,7 +134,9 @@ def probes_without_end(target: Target) -> None:
     can_upgrade(session)
 
 
-@case(FAMILY, server="upgrade_timeout", websocket=True, lines=LINES, limit=3.0)
+@case(
+    FAMILY, server="upgrade_timeout", websocket=True, lines=LINES, needs=("own_frames",), limit=3.0
+)
 def answers_to_probes_unread(target: Target) -> None:
     """As many probes as go into the time, and their answers stay where they are."""
     session = target.polling()
@@ -321,6 +323,7 @@ def upgraded_while_it_posts(target: Target) -> None:
     server="upgrade_timeout",
     websocket=True,
     lines=LINES,
+    needs=("own_frames",),
     limit=3.0,
 )
 def flooded(target: Target, data: bytes) -> None:

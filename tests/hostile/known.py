@@ -63,7 +63,7 @@ KNOWN: tuple[Known, ...] = (
         ("uvicorn",),
         "*",
         LOG,
-        r"Invalid UTF-8 sequence",
+        r"websockets_sansio_impl",
         "text that is not UTF-8 is a traceback in its log",
     ),
     Known(
