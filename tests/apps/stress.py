@@ -27,8 +27,8 @@ import engineio.socket
 from engineio.driver import load
 
 # Of the bytecodes, how many are followed by a pause; of the pauses, how many are long.
-SHARE = 0.002
-LONG = 0.05
+SHARE = 0.01
+LONG = 0.1
 LONGEST = 0.003  # seconds; a handler that seems to wait for a whole tick (0.01) is overtaken
 
 # Of the places where a greenlet may wait, at how many it does, and for how many rounds of the hub.

@@ -28,6 +28,7 @@ sys.path[:0] = [str(TESTS), str(TESTS / "apps")]
 import stress  # noqa: E402
 import wire  # noqa: E402
 
+TRANSPORTS = ("polling", "websocket", "upgrade")
 CLIENTS = 6
 OPERATORS = 4
 TROUBLE = (OSError, EOFError, AssertionError, wire.Refused)
@@ -46,7 +47,6 @@ class Application:
         self.connects: Counter[str] = Counter()
         self.ends: dict[str, list[str]] = defaultdict(list)
         self.got: dict[str, list[Any]] = defaultdict(list)
-        self.chosen: set[str] = set()  # those that the application ends
         self.eio.on("connect", self.connect)
         self.eio.on("message", self.message)
         self.eio.on("disconnect", self.disconnect)
@@ -109,11 +109,12 @@ class Exerciser:
                 self.count("broadcasts")
             elif sids and what < 0.83:
                 sid = random.choice(sids)
-                self.application.chosen.add(sid)
+                others = [eio.start_background_task(eio.disconnect, sid) for _ in range(2)]
                 eio.disconnect(sid)
+                for each in others:
+                    each.join()
                 self.count("server disconnects")
             elif name == 0 and what < 0.832:
-                self.application.chosen.update(self.application.connects)
                 eio.shutdown()
                 self.count("shutdowns")
             eio.sleep(random.random() * 0.004)
@@ -121,7 +122,7 @@ class Exerciser:
     # -- clients
 
     def visit(self) -> None:
-        while time.monotonic() < self.deadline:
+        while time.monotonic() < self.deadline or not all(self.done[each] for each in TRANSPORTS):
             try:
                 client = Client(self)
             except TROUBLE as error:
@@ -208,7 +209,7 @@ class Client:
 
     def __init__(self, exerciser: Exerciser) -> None:
         self.exerciser = exerciser
-        self.transport = random.choice(["polling", "websocket", "upgrade"])
+        self.transport = random.choice(TRANSPORTS)
         self.is_polite = False
         self.heard: list[str] = []
         self.session: Any = None

@@ -17,7 +17,7 @@ from pathlib import Path
 FOLDER = Path(__file__).parent
 ROOT = FOLDER.parent.parent
 MODES = ("threading", "threading-in-order", "gevent", "eventlet")
-RIGS = ("threading", "gunicorn-gthread", "gevent", "eventlet")
+RIGS = ("threading", "gevent", "eventlet")
 TESTS = ("handlers", "bursts", "polling", "upgrade", "disconnect")
 
 
@@ -42,16 +42,16 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=random.randrange(1 << 32))
     parser.add_argument("--threads", action="store_true", help="only the modes with threads")
     arguments = parser.parse_args()
-    count = 2 if arguments.threads else 4
+    modes = [mode for mode in MODES if "threading" in mode or not arguments.threads]
     seconds = arguments.minutes * 60
     deadline = time.monotonic() + seconds
     seed = arguments.seed
-    for mode in MODES[:count]:
-        if not exercise(mode, seed, seconds / 2 / count):
+    for mode in modes:
+        if not exercise(mode, seed, seconds / 2 / len(modes)):
             return 1
     while time.monotonic() < deadline:
-        for rig in RIGS[:count]:
-            if not test(rig, seed):
+        for rig in RIGS:
+            if rig in modes and not test(rig, seed):
                 return 1
         seed += 1
     return 0

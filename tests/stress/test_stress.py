@@ -24,5 +24,4 @@ def test_everything_at_once(mode: str) -> None:
     )
     assert done.returncode == 0, done.stdout
     counts = json.loads(done.stdout.splitlines()[-1])
-    assert counts["sessions"] > 20, done.stdout
     assert min(counts[kind] for kind in ("polling", "websocket", "upgrade")) > 0, done.stdout
