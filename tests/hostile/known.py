@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hostile.harness import CRASH, HANG, LEAK, LOG, WRONG, Result
+from hostile.harness import CRASH, HANG, LOG, WRONG, Result
 
 
 class Known(NamedTuple):
