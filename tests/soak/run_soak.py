@@ -345,7 +345,7 @@ class Run:
         now = time.monotonic() - self._began
         sample: dict[str, float] = {
             "second": now,
-            "memory": sum(process.memory_info().rss for process in processes),
+            "memory": max(process.memory_info().rss for process in processes),
             "cpu": sum(sum(process.cpu_times()[:2]) for process in processes),
             **self.rig.control("counts"),
             **{f"clients' {name}": count for name, count in load.counts.items()},
