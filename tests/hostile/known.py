@@ -63,7 +63,7 @@ KNOWN: tuple[Known, ...] = (
         ("uvicorn",),
         "*",
         LOG,
-        r"websockets_sansio_impl",
+        r"websockets_sansio_impl\.py",
         "text that is not UTF-8 is a traceback in its log",
     ),
     Known(
