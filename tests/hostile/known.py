@@ -33,6 +33,7 @@ class Known(NamedTuple):
 PYWSGI = ("gevent", "gunicorn-gevent_pywsgi", "gunicorn-geventwebsocket", "gevent-websocket")
 
 UWSGI = ("gevent_uwsgi", "gevent_uwsgi-http", "uwsgi-source")
+GEVENT_WEBSOCKET = ("gevent-websocket", "gunicorn-geventwebsocket")
 OLD_GUNICORNS = ("gunicorn-25-eventlet", "gunicorn-25-our-eventlet", "gunicorn-25-gthread")
 GUNICORNS = ("gunicorn-gthread", "gunicorn-gevent", "gunicorn-eventlet", *OLD_GUNICORNS)
 EVENTLET = ("eventlet",)
@@ -163,6 +164,34 @@ KNOWN: tuple[Known, ...] = (
         WRONG,
         r"\['",
         "a chunked body that breaks off looks whole to a WSGI application",
+    ),
+    Known(
+        GEVENT_WEBSOCKET,
+        "websocket handshakes.*",
+        WRONG,
+        "",
+        "gevent-websocket answers the handshake itself: 101, or the end of the connection",
+    ),
+    Known(
+        GEVENT_WEBSOCKET,
+        "upgrades.*",
+        WRONG,
+        "101|Bad request|second WebSocket|an upgrade of",
+        "the 101 has left before anybody is asked; a close frame refuses then",
+    ),
+    Known(
+        GEVENT_WEBSOCKET,
+        "compression.*",
+        WRONG,
+        "1002|transport error",
+        "no compression is negotiated, so compressed frames are violations",
+    ),
+    Known(
+        ("gunicorn-asgi", "daphne"),
+        "*",
+        WRONG,
+        "status=403",
+        "a WebSocket that is refused gets a 403, whatever the application says",
     ),
     Known(
         ("daphne",),

@@ -84,9 +84,12 @@ def save(name: str, floor: bool, families: list[str], results: list[Result]) -> 
 
 
 def read(name: str, floor: bool = False) -> list[Result] | None:
-    """What the last run of a server has found."""
+    """What the last run of a server has found, of cases that are still there."""
     file = RESULTS / f"{name}{'.floor' if floor else ''}.json"
-    return [Result(*line) for line in json.loads(file.read_text())] if file.exists() else None
+    if not file.exists():
+        return None
+    results = [Result(*line) for line in json.loads(file.read_text())]
+    return [each for each in results if each.case in CASES or each.case.endswith(".memory")]
 
 
 def row(name: str, results: list[Result] | None) -> str:
