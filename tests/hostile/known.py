@@ -43,7 +43,7 @@ KNOWN: tuple[Known, ...] = (
         ("threading", "wsgiref", "django", *EVENTLET, *PYWSGI),
         "polls.*",
         WRONG,
-        "Session ID unknown",
+        "status=400",
         "a head that breaks off counts as whole, so the poll in it is aborted",
     ),
     Known(
