@@ -260,7 +260,9 @@ class GreenStream(BufferedStream):
     def flush(self) -> None:
         """Write what goes without waiting; the rest when the peer takes it."""
         self.is_dirty = False
-        if self._cancel_write is None and not self._write():
+        if self._cancel_write is not None:
+            self._pack()
+        elif not self._write():
             self._cancel_write = self._loop.on_writable(self._sock, self._on_writable)
 
     def _on_writable(self) -> None:

@@ -6,6 +6,10 @@ from typing import Any
 
 from ._handover import native_socket, shut_down
 
+# So many pieces that wait for the peer become one: each takes 40 bytes besides what is in it, and
+# small messages would take twenty times what their limit says.
+PIECES = 1000
+
 WOULD_BLOCK = (BlockingIOError, InterruptedError, SSLWantReadError, SSLWantWriteError)
 
 
@@ -15,7 +19,10 @@ class BufferedStream:
     Below TLS the methods of the TLS object are used: on a socket that does not wait, they neither.
     """
 
-    __slots__ = ("_ended", "_is_over", "_out", "_recv", "_rest", "_send", "_sock", "_tls", "size")
+    __slots__ = (
+        *("_ended", "_is_over", "_out", "_packed", "_recv", "_rest", "_send", "_sock", "_tls"),
+        "size",
+    )
 
     def __init__(self, sock: Any) -> None:
         self.size = 0
@@ -25,6 +32,7 @@ class BufferedStream:
         self._recv = native.recv if self._tls is None else self._tls.read
         self._send = native.send if self._tls is None else self._tls.write
         self._out: list[bytes] = []
+        self._packed = 0  # so many at its beginning are joined already
         self._rest: memoryview | None = None
         self._ended = False
         # No message may come any more: behind the close frame, or because it has ended.
@@ -39,6 +47,7 @@ class BufferedStream:
             elif self._out:
                 data = self._out[0] if len(self._out) == 1 else b"".join(self._out)
                 self._out.clear()
+                self._packed = 0
             else:
                 return True
             try:
@@ -56,8 +65,15 @@ class BufferedStream:
                 self._rest = memoryview(data)[sent:]
                 return False
 
+    def _pack(self) -> None:
+        """Join small pieces while nothing can be written."""
+        if len(self._out) - self._packed >= PIECES:
+            self._out[self._packed :] = [b"".join(self._out[self._packed :])]
+            self._packed += 1
+
     def _forget(self) -> None:
         self._out.clear()
+        self._packed = 0
         self._rest = None
         self.size = 0
 

@@ -450,7 +450,9 @@ class ThreadStream(BufferedStream):
             self._write_or_wait()
 
     def _write_or_wait(self) -> None:
-        if self._cancel_write is None and not self._write():
+        if self._cancel_write is not None:
+            self._pack()
+        elif not self._write():
             self._cancel_write = self._loop.on_writable(self._sock, self._on_writable)
 
     def _on_writable(self) -> None:

@@ -1,5 +1,6 @@
 """What only the drivers of eventlet and gevent have: a hub, and rules for what happens in it."""
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -122,6 +123,34 @@ def test_flush_writes_at_once(run: Callable[[Scenario], None]) -> None:
             stream.push(b"again")
             driver.sleep(0)
             assert peer.recv(100) == b"again"
+            stream.finish()
+
+    run(scenario)
+
+
+def test_small_pieces_that_wait_take_little_memory(run: Callable[[Scenario], None]) -> None:
+    pieces = [b"%05d" % number for number in range(50_000)]
+
+    def scenario(driver: Driver, loop: Any) -> None:
+        ours, peer = socketpair()
+        with ours, peer:
+            stream = stream_of(driver, loop, ours)
+            full = bytes(1_000_000)
+            stream.push(full)
+            stream.flush()
+            assert stream.size > 0
+            for piece in pieces:
+                stream.push(piece)
+                stream.flush()
+            assert len(stream._out) < 2000
+            expected = full + b"".join(pieces)
+            received = b""
+            peer.setblocking(False)
+            while len(received) < len(expected):
+                driver.sleep(0.001)
+                with contextlib.suppress(BlockingIOError):
+                    received += peer.recv(1 << 20)
+            assert received == expected
             stream.finish()
 
     run(scenario)

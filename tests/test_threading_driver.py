@@ -9,10 +9,11 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from socket import socketpair
 from typing import Any
 
 import pytest
-from engineio.async_drivers.threading import TICK, Pool, ThreadLoop
+from engineio.async_drivers.threading import TICK, Pool, ThreadLoop, ThreadStream
 
 import wire
 
@@ -366,3 +367,22 @@ def test_a_process_that_ends_disconnects_its_clients(
     assert sorted(lines) == sorted(expected), output
     assert "Traceback" not in output
     assert process.returncode == 0
+
+
+def test_small_pieces_that_wait_take_little_memory() -> None:
+    loop = ThreadLoop()
+    ours, peer = socketpair()
+    with ours, peer:
+        stream = ThreadStream(loop, ours)
+        pieces = [bytes(1_000_000), *(b"%05d" % number for number in range(50_000))]
+        for piece in pieces:
+            stream.push(piece)
+        assert stream.size > 0
+        assert len(stream._out) < 2000
+        expected = b"".join(pieces)
+        received = b""
+        while len(received) < len(expected):
+            received += peer.recv(1 << 20)
+        assert received == expected
+        stream.finish()
+    loop.stop()
