@@ -204,6 +204,8 @@ class AsyncServer(BaseServer):
             return
         self._stopping = True
         await self._close_all(self.reason.SERVER_SHUTDOWN)
+        while not all(socket.closing for socket in self.manager.all()):  # who has come meanwhile
+            await self._close_all(self.reason.SERVER_SHUTDOWN)
         self.service_task_handle = None
         await loop.stop()
         self.loop = None
