@@ -11,7 +11,7 @@ from soak import load, run_soak
 # An allocator keeps some of what it had for a while; in so short a run that is no sign of a leak.
 GROWTH = 0.15
 SHORT = run_soak.Options(
-    clients=60, rate=400, rounds=2, seconds=1.5, growth=GROWTH, ping_interval=0.5, ping_timeout=4.0
+    clients=60, rate=400, rounds=2, seconds=1.5, growth=GROWTH, ping_interval=0.5, ping_timeout=8.0
 )
 
 

@@ -35,6 +35,7 @@ MESSAGES_PER_STEP = 3.2  # on average, see load.make_plan
 SETTLE = 30.0  # seconds that ends, timers and threads for use again may take after a round
 PORTION = 10_000_000  # more clients than a round can have
 MOST_PROBLEMS = 20
+LATE = 1.0  # seconds that clients may be behind their plans on a machine that carries them
 LEAST_PAUSE = 0.02  # seconds
 
 
@@ -283,7 +284,14 @@ class Run:
             for number in range(self.options.rounds):
                 self._round(result, number)
                 if result.problems:
-                    raise Failed("\n".join(result.problems[:MOST_PROBLEMS]))
+                    problems = result.problems[:MOST_PROBLEMS]
+                    late = max(sample["late"] for sample in result.samples)
+                    if late > LATE:
+                        problems.append(
+                            f"The clients were up to {late:.1f} s late: it may have been they who "
+                            "kept the server waiting: have fewer, or leave them a processor."
+                        )
+                    raise Failed("\n".join(problems))
             self._judge(result)
             self.rig.check_log()
         except Exception as error:
