@@ -172,9 +172,9 @@ class BaseControl:
         }
 
     def threads(self) -> list[str]:
-        """Names of the threads, without those gunicorn or granian keeps to run requests."""
+        """Names of the threads, without those a server or an event loop keeps to run things."""
         names = [thread.name for thread in threading.enumerate()]
-        return [name for name in names if not name.startswith(("ThreadPoolExecutor", "Dummy-"))]
+        return [name for name in names if not name.startswith(("ThreadPoolExecutor", "asyncio_", "Dummy-"))]
 
     def tasks(self) -> list[str]:
         """The tasks of the event loop, where there is one."""

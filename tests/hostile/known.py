@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from typing import NamedTuple
 
-from hostile.harness import CRASH, HANG, LOG, WRONG, Result
+from hostile.harness import CRASH, HANG, LEAK, LOG, WRONG, Result
 
 
 class Known(NamedTuple):
@@ -36,9 +36,110 @@ UWSGI = ("gevent_uwsgi", "gevent_uwsgi-http", "uwsgi-source")
 GEVENT_WEBSOCKET = ("gevent-websocket", "gunicorn-geventwebsocket")
 OLD_GUNICORNS = ("gunicorn-25-eventlet", "gunicorn-25-our-eventlet", "gunicorn-25-gthread")
 GUNICORNS = ("gunicorn-gthread", "gunicorn-gevent", "gunicorn-eventlet", *OLD_GUNICORNS)
+DEVELOPMENT = ("wsgiref", "django")
+UVICORN = ("uvicorn", "sanic-asgi")
+WSPROTO = ("uvicorn-wsproto", "hypercorn")
 EVENTLET = ("eventlet",)
 
 KNOWN: tuple[Known, ...] = (
+    Known(
+        DEVELOPMENT,
+        "*",
+        HANG,
+        "took|timed out",
+        "five connections may wait to be accepted; whoever comes then tries again after a second",
+    ),
+    Known(
+        DEVELOPMENT,
+        "polls.*",
+        LOG,
+        "socketserver|django",
+        "a client that resets its connection is a traceback in its log",
+    ),
+    Known(
+        DEVELOPMENT,
+        "*",
+        WRONG,
+        r"AssertionError: ($|\['4still)",
+        "what a client that has gone had asked for is answered later than the next client's",
+    ),
+    Known(
+        ("sanic-asgi",),
+        "websocket frames.close never answered",
+        WRONG,
+        "still reads",
+        "under Sanic uvicorn waits ten seconds for the answer to a close frame",
+    ),
+    Known(
+        WSPROTO,
+        "websocket handshakes.refused: *",
+        WRONG,
+        "status=101",
+        "wsproto takes any key, and hypercorn other protocols than WebSocket",
+    ),
+    Known(
+        ("hypercorn",),
+        "method.*",
+        WRONG,
+        "status=200",
+        "the method get is as good as GET",
+    ),
+    Known(
+        ("hypercorn",),
+        "method.*",
+        HANG,
+        "took|timed out",
+        "a poll with the method get is no poll to it; the begin of HTTP/2 waits for the rest",
+    ),
+    Known(
+        ("hypercorn",),
+        "*",
+        LOG,
+        r"h2c|hypercorn/asyncio|client_connected_cb|POST /engine\.io",
+        "HTTP/2 without TLS, and peers that leave while it writes, are tracebacks in its log",
+    ),
+    Known(
+        ("hypercorn",),
+        "websocket *",
+        LEAK,
+        "tasks",
+        "it does not tell that a client has gone whose handshake had a body, or who does not read",
+    ),
+    Known(
+        ("hypercorn",),
+        "websocket handshakes.frames before the answer",
+        WRONG,
+        "JSONDecodeError",
+        "what comes before the answer to a handshake is lost",
+    ),
+    Known(
+        ("hypercorn",),
+        "websocket floods.*",
+        WRONG,
+        "no .'disconnect'",
+        "with many messages behind a close it does not see the end of the connection",
+    ),
+    Known(
+        ("hypercorn",),
+        "upgrades.everything in one segment",
+        WRONG,
+        "AssertionError",
+        "what comes in one segment with a handshake is lost",
+    ),
+    Known(
+        ("gunicorn-asgi",),
+        "websocket floods.*",
+        HANG,
+        "took",
+        "it takes pings one by one, through three layers each",
+    ),
+    Known(
+        UWSGI[1:],
+        "compression.bombs below the limit: handled at once",
+        HANG,
+        "timed out",
+        "through the router the answers do not come in time; without it they do",
+    ),
     Known(
         ("threading", "wsgiref", "django", *EVENTLET, *PYWSGI),
         "polls.*",
@@ -61,14 +162,14 @@ KNOWN: tuple[Known, ...] = (
         "two lines for a request with a body that nobody asked for",
     ),
     Known(
-        ("uvicorn",),
+        UVICORN,
         "*",
         LOG,
         r"websockets_sansio_impl\.py",
         "text that is not UTF-8 is a traceback in its log",
     ),
     Known(
-        ("uvicorn",),
+        UVICORN,
         "websocket handshakes.*",
         HANG,
         "timed out",
@@ -195,6 +296,20 @@ KNOWN: tuple[Known, ...] = (
     ),
     Known(
         ("daphne",),
+        "websocket *",
+        WRONG,
+        "AssertionError: 1000",
+        "it refuses to send close codes below 3000, but for 1000",
+    ),
+    Known(
+        ("daphne",),
+        "websocket frames.empty binary messages",
+        HANG,
+        "timed out",
+        "it never sends an empty binary message",
+    ),
+    Known(
+        ("daphne",),
         "length.*",
         HANG,
         "timed out",
@@ -247,7 +362,7 @@ KNOWN: tuple[Known, ...] = (
         PYWSGI,
         "*",
         LOG,
-        r"gevent/pywsgi\.py",
+        r"gevent/pywsgi\.py|Invalid HTTP",
         "a client that leaves within a request, and too many headers, are a traceback in its log",
     ),
     Known(

@@ -19,6 +19,7 @@ from hostile.known import known
 IS_FULL = os.environ.get("HOSTILE") == "full"
 WHOLE = ("threading", "gevent", "gunicorn-eventlet", "uvicorn")
 SHARE = 10
+PATIENCE = 8.0
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 
@@ -43,7 +44,7 @@ def chosen(rig: rigs.Rig, family: str) -> list[Case]:
 
 
 def check(rig: rigs.Rig, cases: list[Case]) -> None:
-    results = Runner(rig).play(cases, rounds=1)
+    results = Runner(rig, patience=1.0 if IS_FULL else PATIENCE).play(cases, rounds=1)
     failed = [
         f"{result.case}: {result.kind}: {result.note}"
         for result in results
