@@ -57,7 +57,7 @@ KNOWN: tuple[Known, ...] = (
         "a client that resets its connection is a traceback in its log",
     ),
     Known(
-        DEVELOPMENT,
+        ("wsgiref",),
         "*",
         WRONG,
         r"AssertionError: ($|\['4still)",
@@ -300,6 +300,27 @@ KNOWN: tuple[Known, ...] = (
         WRONG,
         "AssertionError: 1000",
         "it refuses to send close codes below 3000, but for 1000",
+    ),
+    Known(
+        ("daphne",),
+        "upgrades.a second upgrade",
+        WRONG,
+        "AssertionError: 1000",
+        "it refuses to send close codes below 3000, but for 1000",
+    ),
+    Known(
+        ("daphne",),
+        "websocket handshakes.*",
+        WRONG,
+        "status=101|ConnectionResetError",
+        "it accepts older versions of WebSocket, and resets a handshake with a body",
+    ),
+    Known(
+        ("daphne",),
+        "websocket floods.*",
+        WRONG,
+        "no .'disconnect'|MB more",
+        "it has no bound for what a client does not read, nor for what no handler has taken yet",
     ),
     Known(
         ("daphne",),
