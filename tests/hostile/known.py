@@ -43,7 +43,7 @@ EVENTLET = ("eventlet",)
 
 KNOWN: tuple[Known, ...] = (
     Known(
-        DEVELOPMENT,
+        (*DEVELOPMENT, "cheroot"),
         "*",
         HANG,
         "took|timed out",
