@@ -174,7 +174,11 @@ class BaseControl:
     def threads(self) -> list[str]:
         """Names of the threads, without those a server or an event loop keeps to run things."""
         names = [thread.name for thread in threading.enumerate()]
-        return [name for name in names if not name.startswith(("ThreadPoolExecutor", "asyncio_", "Dummy-"))]
+        return [
+            name
+            for name in names
+            if not name.startswith(("ThreadPoolExecutor", "asyncio_", "Dummy-"))
+        ]
 
     def tasks(self) -> list[str]:
         """The tasks of the event loop, where there is one."""

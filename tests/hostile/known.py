@@ -57,7 +57,14 @@ KNOWN: tuple[Known, ...] = (
         "a client that resets its connection is a traceback in its log",
     ),
     Known(
-        ("wsgiref",),
+        ("cheroot",),
+        "websocket handshakes.refused: two *",
+        WRONG,
+        "status=101",
+        "of two headers with one name it passes on one",
+    ),
+    Known(
+        ("wsgiref", "cheroot"),
         "*",
         WRONG,
         r"AssertionError: ($|\['4still)",
