@@ -177,7 +177,7 @@ class BaseControl:
         return [
             name
             for name in names
-            if not name.startswith(("ThreadPoolExecutor", "asyncio_", "Dummy-"))
+            if not name.startswith(("ThreadPoolExecutor", "asyncio_", "uvloop_", "Dummy-"))
         ]
 
     def tasks(self) -> list[str]:
