@@ -59,6 +59,14 @@ class Transport(Protocol):
         """End the connection at once."""
 
 
+def was_closed_twice(transport: Transport) -> bool:
+    """Tell whether asyncio's TLS transport has forgotten its connection, as it does then.
+
+    It raises an exception in the hands of whoever asks it something from now on.
+    """
+    return getattr(transport, "_ssl_protocol", transport) is None
+
+
 class FrameStream:
     """What waits to be written. Nothing here waits."""
 
@@ -91,7 +99,7 @@ class FrameStream:
     def flush(self) -> None:
         """Write now as much as goes without waiting; the rest follows by itself."""
         self.is_dirty = False
-        if self.is_lost:
+        if self.is_lost or was_closed_twice(self._transport):
             self._out.clear()
             self.size = 0
             return
@@ -345,6 +353,9 @@ class FrameWebSocket(AsyncWebSocket):
             return
         self.stream.flush()
         transport = self._transport
+        if was_closed_twice(transport):  # the second time by its peer, or by aiohttp
+            self._end_soon()
+            return
         self._fed = 0
         if self._not_fed:
             self._feed_soon()  # for the close frame that may be there
@@ -360,8 +371,7 @@ class FrameWebSocket(AsyncWebSocket):
         self._end_soon()
 
     def _hang_up(self) -> None:
-        # Only once: to a second time asyncio's TLS transports react by forgetting their connection,
-        # and then raise an exception in the hands of the next one who asks them something.
+        # Only once, see `was_closed_twice`.
         if not self._has_hung_up:
             self._has_hung_up = True
             self._transport.close()
