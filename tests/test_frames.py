@@ -2,16 +2,18 @@
 
 import asyncio
 import functools
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 from engineio.async_drivers._frames import READ_AHEAD, FrameWebSocket
 
+import peers
 import wire
 from engineio.async_server import AsyncServer
 from engineio.exceptions import ProtocolError
-from engineio.websocket import encode_frame
+from engineio.websocket import WebSocketProtocol, encode_frame
 
 LIMIT = 1000  # bytes
 
@@ -463,3 +465,26 @@ async def test_a_connection_that_ends_after_the_server_has_shut_down() -> None:
         await peer.task
         assert peer.reads == [None]
         assert not peer.connection.is_open
+
+
+@in_loop
+async def test_a_tls_connection_that_somebody_else_closes_too() -> None:
+    """asyncio's transport forgets its connection then, and raises exceptions."""
+    eio = AsyncServer(async_mode="asgi")
+    eio._enter_loop()
+    loop = asyncio.get_running_loop()
+    tls = peers.server_context()
+    server = await loop.create_server(asyncio.Protocol, "127.0.0.1", 0, ssl=tls)
+    trust = ssl.create_default_context(cafile=peers.CA)
+    host, port = server.sockets[0].getsockname()
+    transport, _ = await loop.create_connection(asyncio.Protocol, host, port, ssl=trust)
+    ws = FrameWebSocket(None, eio).open(transport, WebSocketProtocol(LIMIT))
+    ws.close_timeout = 0.01
+    ws.put("hello")
+    transport.close()
+    transport.close()
+    await asyncio.wait_for(ws.linger(), 8)
+    assert await ws.read() is None
+    ws.finished()
+    server.close()
+    await eio.shutdown()
