@@ -3,8 +3,8 @@
 Servers and clients share this: `BaseSocket` and `BaseConnection` inherit it. `reader.py` is what
 waits and runs handlers in threads and greenlets; its docstring has the terms.
 
-`_inbox`, `_batch`, `_reader`, `dispatcher`, `_parked` and `progress` are only changed with `lock`
-held.
+`_inbox`, `_batch`, `_reader`, `dispatcher`, `_parked`, `progress` and what counts waiting handlers
+are only changed with `lock` held.
 """
 
 from collections.abc import Iterable
