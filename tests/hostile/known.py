@@ -197,7 +197,7 @@ KNOWN: tuple[Known, ...] = (
         "it accepts WebSocket handshakes with any method and key",
     ),
     Known(
-        UWSGI,
+        ("gevent_uwsgi",),
         "log.in the method: line feed",
         WRONG,
         "not a status line",
@@ -295,7 +295,7 @@ KNOWN: tuple[Known, ...] = (
         "no compression is negotiated, so compressed frames are violations",
     ),
     Known(
-        ("gunicorn-asgi", "daphne"),
+        ("gunicorn-asgi",),
         "*",
         WRONG,
         "status=403",
