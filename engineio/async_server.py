@@ -203,8 +203,7 @@ class AsyncServer(BaseServer):
         if loop is None or not loop.is_running:
             return
         self._stopping = True
-        await self._close_all(self.reason.SERVER_SHUTDOWN)
-        while not all(socket.closing for socket in self.manager.all()):  # who has come meanwhile
+        while not all(socket.closing for socket in self.manager.all()):  # who comes meanwhile too
             await self._close_all(self.reason.SERVER_SHUTDOWN)
         self.service_task_handle = None
         await loop.stop()

@@ -163,9 +163,10 @@ class Server(BaseServer):
 
         Does not wait for the client. An unknown sid is no error.
         """
-        for socket in self.manager.all() if sid is None else [self.manager.get(sid)]:
-            if socket is not None:
-                socket.close()
+        if sid is None:
+            self._close_all(self.reason.SERVER_DISCONNECT)
+        elif (socket := self.manager.get(sid)) is not None:
+            socket.close()
 
     def _close_all(self, reason: str) -> None:
         for socket in self.manager.all():
